@@ -1,0 +1,142 @@
+/*
+ * bind.c - what every binding shares: protected calls, error tables, classes, references.
+ * It knows no bound object.
+ */
+#include "bind/bind.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime.h"
+#include "sys/log.h"
+
+lua_State *bind_main(lua_State *L)
+{
+	(void)L;
+	return runtime_state(runtime_current());
+}
+
+uv_loop_t *bind_loop(lua_State *L)
+{
+	(void)L;
+	return runtime_loop(runtime_current());
+}
+
+/* Error tables keep their own traceback; a plain message gets one here, while the stack still stands. */
+static int on_error(lua_State *L)
+{
+	if (lua_isstring(L, 1)) {
+		luaL_traceback(L, L, lua_tostring(L, 1), 1);
+		return 1;
+	}
+	if (lua_istable(L, 1)) {
+		lua_getfield(L, 1, "traceback");
+		if (lua_isstring(L, -1))
+			return 1;
+		lua_pop(L, 1);
+	}
+	if (luaL_callmeta(L, 1, "__tostring") && lua_isstring(L, -1)) {
+		luaL_traceback(L, L, lua_tostring(L, -1), 1);
+		return 1;
+	}
+	luaL_traceback(L, L, luaL_typename(L, 1), 1);
+	return 1;
+}
+
+int bind_call(lua_State *L, int nargs, int nresults, const char *where)
+{
+	int base = lua_gettop(L) - nargs;
+	int status;
+
+	lua_pushcfunction(L, on_error);
+	lua_insert(L, base);
+	status = lua_pcall(L, nargs, nresults, base);
+	lua_remove(L, base);
+	if (status == 0)
+		return 0;
+	log_error("%s: %s", where, lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
+	lua_pop(L, 1);
+	runtime_mark_failed(runtime_current());
+	return -1;
+}
+
+void bind_push_error(lua_State *L, const char *code, const char *message)
+{
+	lua_createtable(L, 0, 2);
+	lua_pushstring(L, message);
+	lua_setfield(L, -2, "message");
+	lua_pushstring(L, code);
+	lua_setfield(L, -2, "code");
+	luaL_getmetatable(L, "brood.error");
+	lua_setmetatable(L, -2);
+}
+
+int bind_fail(lua_State *L, int err, const char *fmt, ...)
+{
+	char text[512], message[768];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(message, sizeof(message), "%s: %s", text, strerror(-err));
+	lua_pushnil(L);
+	bind_push_error(L, uv_err_name(err), message);
+	return 2;
+}
+
+int bind_fail_code(lua_State *L, const char *code, const char *fmt, ...)
+{
+	char message[768];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	lua_pushnil(L);
+	bind_push_error(L, code, message);
+	return 2;
+}
+
+void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
+{
+	char full[64];
+
+	snprintf(full, sizeof(full), "brood.%s", name);
+	luaL_newmetatable(L, full);
+	lua_newtable(L);
+	luaL_register(L, NULL, methods);
+	lua_setfield(L, -2, "__index");
+	lua_pushstring(L, full);
+	lua_setfield(L, -2, "__name");
+	if (gc) {
+		lua_pushcfunction(L, gc);
+		lua_setfield(L, -2, "__gc");
+	}
+	lua_pop(L, 1);
+}
+
+int bind_ref(lua_State *L, int index)
+{
+	lua_pushvalue(L, index);
+	return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void bind_unref(lua_State *L, int *ref)
+{
+	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
+	*ref = LUA_NOREF;
+}
+
+int bind_ref_field(lua_State *L, int index, const char *name)
+{
+	lua_getfield(L, index, name);
+	if (lua_isnil(L, -1)) {
+		lua_pop(L, 1);
+		return LUA_NOREF;
+	}
+	if (!lua_isfunction(L, -1))
+		luaL_error(L, "field '%s' must be a function, got %s", name, luaL_typename(L, -1));
+	return luaL_ref(L, LUA_REGISTRYINDEX);
+}

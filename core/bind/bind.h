@@ -1,0 +1,59 @@
+/*
+ * bind.h - helpers for the binding files: the only other place that includes lua.h.
+ *
+ * A binding checks its arguments first (that may raise, and owns nothing yet),
+ * anchors a userdata with __gc, then acquires in plain C that never raises.
+ */
+#ifndef BIND_H
+#define BIND_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <uv.h>
+
+/* The main state: what callbacks from the loop use, whichever coroutine made the object. */
+lua_State *bind_main(lua_State *L);
+uv_loop_t *bind_loop(lua_State *L);
+
+/*
+ * Call the function below nargs arguments, protected and with a traceback. An
+ * error is logged as "where: message" and leaves nothing on the stack; returns
+ * 0, or -1 after an error. No C-to-Lua call goes around this one.
+ */
+int bind_call(lua_State *L, int nargs, int nresults, const char *where);
+
+/* Push nil and an error table {message, code}; return 2, for `return bind_fail(...)`. err is a negative errno. */
+int bind_fail(lua_State *L, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same with a word for code: "closed", "timeout", ... */
+int bind_fail_code(lua_State *L, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Push only the error table. */
+void bind_push_error(lua_State *L, const char *code, const char *message);
+
+/* Register the metatable "brood.<name>" with its methods (__index) and __gc. */
+void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
+
+/* References into the registry. LUA_NOREF is legal everywhere; unref resets to it. */
+int bind_ref(lua_State *L, int index);
+void bind_unref(lua_State *L, int *ref);
+/* Ref the function (or nil: LUA_NOREF) in field `name` of the table at index; anything else raises. */
+int bind_ref_field(lua_State *L, int index, const char *name);
+
+/* One opener per binding file: pushes the table that becomes brood.core.X. */
+int bind_open_channel(lua_State *L);
+int bind_open_value(lua_State *L);
+int bind_open_fd(lua_State *L);
+int bind_open_http(lua_State *L);
+int bind_open_listener(lua_State *L);
+int bind_open_log(lua_State *L);
+int bind_open_net(lua_State *L);
+int bind_open_notify(lua_State *L);
+int bind_open_posix(lua_State *L);
+int bind_open_privileges(lua_State *L);
+int bind_open_process(lua_State *L);
+int bind_open_scoreboard(lua_State *L);
+
+/* brood.core itself. */
+int bind_open_core(lua_State *L);
+
+#endif

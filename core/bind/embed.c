@@ -1,0 +1,80 @@
+/*
+ * embed.c - the package loader for the modules inside the binary. With
+ * BROOD_LUA=dir in the environment brood's own modules are read from dir instead.
+ */
+#include "bind/embed.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+static size_t module_count(void)
+{
+	static size_t n;
+
+	while (embedded_modules[n].name)
+		n++;
+	return n;
+}
+
+static int compare(const void *key, const void *item)
+{
+	return strcmp(key, ((const struct embedded_module *)item)->name);
+}
+
+/* The file of module `name` below dir: dir/a/b.lua or dir/a/b/init.lua. */
+static bool find_on_disk(const char *dir, const char *name, char *path, size_t size)
+{
+	char base[256];
+
+	if (snprintf(base, sizeof(base), "%s", name) >= (int)sizeof(base))
+		return false;
+	for (char *p = base; *p; p++) {
+		if (*p == '.')
+			*p = '/';
+	}
+	snprintf(path, size, "%s/%s.lua", dir, base);
+	if (access(path, R_OK) == 0)
+		return true;
+	snprintf(path, size, "%s/%s/init.lua", dir, base);
+	return access(path, R_OK) == 0;
+}
+
+static int l_search(lua_State *L)
+{
+	const char *name = luaL_checkstring(L, 1);
+	const char *dir = getenv("BROOD_LUA");
+	const struct embedded_module *found;
+	char path[4096];
+
+	if (dir && strncmp(name, "brood", 5) == 0 && find_on_disk(dir, name, path, sizeof(path))) {
+		if (luaL_loadfile(L, path))
+			return lua_error(L);
+		return 1;
+	}
+	found = bsearch(name, embedded_modules, module_count(), sizeof(*found), compare);
+	if (!found) {
+		lua_pushfstring(L, "\n\tno module '%s' in brood itself", name);
+		return 1;
+	}
+	if (luaL_loadbuffer(L, (const char *)found->data, found->size, name))
+		return lua_error(L);
+	return 1;
+}
+
+void embed_install(lua_State *L)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "loaders");
+	for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+		lua_rawgeti(L, -1, i);
+		lua_rawseti(L, -2, i + 1);
+	}
+	lua_pushcfunction(L, l_search);
+	lua_rawseti(L, -2, 2);
+	lua_pop(L, 2);
+}

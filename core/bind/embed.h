@@ -1,0 +1,23 @@
+/*
+ * embed.h - the Lua modules that the binary carries, and where `require` finds them.
+ */
+#ifndef BIND_EMBED_H
+#define BIND_EMBED_H
+
+#include <stddef.h>
+
+#include <lua.h>
+
+/* Written by core/tools/embed.c, sorted by name, ended by a NULL name. */
+struct embedded_module {
+	const char *name;
+	const unsigned char *data;
+	size_t size;
+};
+
+extern const struct embedded_module embedded_modules[];
+
+/* Put the searcher for embedded modules into package.loaders, right behind package.preload. */
+void embed_install(lua_State *L);
+
+#endif

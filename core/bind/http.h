@@ -1,0 +1,32 @@
+/*
+ * http.h - what the three files of the HTTP binding share. A request and its
+ * response are userdata that name a request by connection and serial; both
+ * outlive it without harm.
+ */
+#ifndef BIND_HTTP_H
+#define BIND_HTTP_H
+
+#include <lua.h>
+
+#include "loop/http_server.h"
+
+/*
+ * The state that Lua is running in while one of our functions is on the stack,
+ * else NULL. What the loop tells us meanwhile is passed on in that state: the
+ * main one is then in the middle of a resume.
+ */
+extern lua_State *http_caller;
+
+lua_State *http_state(void);
+
+/* http_request.c */
+/* Pushes the methods, for Lua to add its own. */
+void http_request_classes(lua_State *L);
+void http_request_push(lua_State *L, struct http_conn *c, const struct http_head *head);
+
+/* http_response.c */
+/* The same. */
+void http_response_classes(lua_State *L);
+void http_response_push(lua_State *L, struct http_conn *c, const struct http_head *head);
+
+#endif

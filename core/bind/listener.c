@@ -1,0 +1,165 @@
+/*
+ * listener.c - brood.core.listener: listening sockets as objects.
+ */
+#include <stdlib.h>
+
+#include "bind/bind.h"
+#include "sys/fd.h"
+#include "sys/listen.h"
+
+#define CLASS "brood.listener"
+
+struct box {
+	struct listener *listener; /* NULL once closed */
+	unsigned generation;
+};
+
+static struct listener *check_live(lua_State *L)
+{
+	struct box *box = luaL_checkudata(L, 1, CLASS);
+
+	if (!box->listener)
+		bind_fail_code(L, "closed", "listener: closed");
+	return box->listener;
+}
+
+static struct box *box_push(lua_State *L)
+{
+	struct box *box = lua_newuserdata(L, sizeof(*box));
+
+	*box = (struct box){ .generation = fork_generation() };
+	luaL_getmetatable(L, CLASS);
+	lua_setmetatable(L, -2);
+	return box;
+}
+
+static int read_integer(lua_State *L, const char *field, int otherwise)
+{
+	int value;
+
+	lua_getfield(L, 1, field);
+	value = lua_isnil(L, -1) ? otherwise : luaL_checkint(L, -1);
+	lua_pop(L, 1);
+	return value;
+}
+
+static bool read_boolean(lua_State *L, const char *field)
+{
+	bool value;
+
+	lua_getfield(L, 1, field);
+	value = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return value;
+}
+
+/* listener.open{ address =, backlog = 1024, reuseport =, ipv6only =, mode = number, uid =, gid = }
+ * -> l */
+static int l_open(lua_State *L)
+{
+	struct listen_options o;
+	char why[LISTEN_WHY];
+	struct box *box;
+	int err;
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	o.backlog = read_integer(L, "backlog", 1024);
+	o.reuseport = read_boolean(L, "reuseport");
+	o.ipv6only = read_boolean(L, "ipv6only");
+	o.mode = read_integer(L, "mode", -1);
+	o.uid = (uid_t)read_integer(L, "uid", -1);
+	o.gid = (gid_t)read_integer(L, "gid", -1);
+	lua_getfield(L, 1, "address");
+	o.address = luaL_checkstring(L, -1);
+	box = box_push(L);
+	err = listener_open(&box->listener, &o, why);
+	if (err)
+		return bind_fail_code(L, uv_err_name(err), "%s", why);
+	return 1;
+}
+
+/* listener.from_fd(fd) -> l: takes over a listening socket. */
+static int l_from_fd(lua_State *L)
+{
+	int fd = luaL_checkint(L, 1);
+	struct box *box = box_push(L);
+	int err = listener_from_fd(&box->listener, fd);
+
+	if (err)
+		return bind_fail(L, err, "descriptor %d as a listening socket", fd);
+	return 1;
+}
+
+static int l_fd(lua_State *L)
+{
+	struct listener *l = check_live(L);
+
+	if (!l)
+		return 2;
+	lua_pushinteger(L, listener_fd(l));
+	return 1;
+}
+
+static int l_address(lua_State *L)
+{
+	struct listener *l = check_live(L);
+
+	if (!l)
+		return 2;
+	lua_pushstring(L, listener_address(l));
+	return 1;
+}
+
+/* l:keep_file(): whoever has the socket now removes its file; close will not. */
+static int l_keep_file(lua_State *L)
+{
+	struct listener *l = check_live(L);
+
+	if (!l)
+		return 2;
+	listener_keep_file(l);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int l_close(lua_State *L)
+{
+	struct box *box = luaL_checkudata(L, 1, CLASS);
+
+	listener_close(box->listener);
+	box->listener = NULL;
+	return 0;
+}
+
+/* A forked child uses descriptors that it kept by their number, long after these objects are
+ * garbage there. */
+static int l_gc(lua_State *L)
+{
+	struct box *box = luaL_checkudata(L, 1, CLASS);
+
+	if (box->listener && box->generation != fork_generation())
+		listener_forget(box->listener);
+	else
+		listener_close(box->listener);
+	box->listener = NULL;
+	return 0;
+}
+
+static const luaL_Reg methods[] = {
+	{ "address", l_address },     { "close", l_close }, { "fd", l_fd },
+	{ "keep_file", l_keep_file }, { NULL, NULL },
+};
+
+static const luaL_Reg functions[] = {
+	{ "from_fd", l_from_fd },
+	{ "open", l_open },
+	{ NULL, NULL },
+};
+
+int bind_open_listener(lua_State *L)
+{
+	bind_class(L, "listener", methods, l_gc);
+	lua_newtable(L);
+	luaL_register(L, NULL, functions);
+	return 1;
+}

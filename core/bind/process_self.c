@@ -1,0 +1,117 @@
+/*
+ * process_self.c - the part of brood.core.process that is about this process itself: its orphans,
+ * its group, its master; and signals by name.
+ */
+#include "bind/process_self.h"
+
+#include "sys/proc.h"
+#include "sys/signame.h"
+
+struct search {
+	pid_t pid;
+	bool found;
+};
+
+static void compare(uv_handle_t *handle, void *arg)
+{
+	struct search *s = arg;
+
+	if (handle->type == UV_PROCESS && uv_is_active(handle) &&
+	    ((uv_process_t *)handle)->pid == s->pid)
+		s->found = true;
+}
+
+static bool from_uv_spawn(pid_t pid, void *loop)
+{
+	struct search s = { .pid = pid };
+
+	uv_walk(loop, compare, &s);
+	return s.found;
+}
+
+static int l_reap_orphans(lua_State *L)
+{
+	lua_pushinteger(L, proc_reap_orphans(from_uv_spawn, bind_loop(L)));
+	return 1;
+}
+
+static int push_result(lua_State *L, int err, const char *what)
+{
+	if (err)
+		return bind_fail(L, err, "%s", what);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int l_subreaper(lua_State *L)
+{
+	return push_result(L, proc_subreaper(), "become subreaper");
+}
+
+/* process.new_group(): this process leads a group of its own from now on. */
+static int l_new_group(lua_State *L)
+{
+	return push_result(L, proc_lead_group(), "new process group");
+}
+
+static int l_set_death_signal(lua_State *L)
+{
+	return push_result(L, proc_set_death_signal(luaL_checkint(L, 1)), "set death signal");
+}
+
+/* process.own_master_death(seconds [, master_pid]): nil, err with code ESRCH when it is already
+ * gone. */
+static int l_own_master_death(lua_State *L)
+{
+	double seconds = luaL_checknumber(L, 1);
+	pid_t master = luaL_optint(L, 2, proc_parent());
+
+	return push_result(L, proc_master_death(seconds, master), "watch for the master's death");
+}
+
+/* process.forgive_master_death(): live on without the master. */
+static int l_forgive_master_death(lua_State *L)
+{
+	(void)L;
+	proc_forgive_master_death();
+	return 0;
+}
+
+static int l_parent(lua_State *L)
+{
+	lua_pushinteger(L, proc_parent());
+	return 1;
+}
+
+/* process.signal_number("TERM" | "SIGTERM") -> 15 | nil */
+static int l_signal_number(lua_State *L)
+{
+	int signum = signal_by_name(luaL_checkstring(L, 1));
+
+	if (signum < 0)
+		return 0;
+	lua_pushinteger(L, signum);
+	return 1;
+}
+
+/* process.signal_name(15) -> "TERM" */
+static int l_signal_name(lua_State *L)
+{
+	char name[16];
+
+	lua_pushstring(L, signal_name(luaL_checkint(L, 1), name));
+	return 1;
+}
+
+const luaL_Reg process_self_functions[] = {
+	{ "forgive_master_death", l_forgive_master_death },
+	{ "new_group", l_new_group },
+	{ "own_master_death", l_own_master_death },
+	{ "parent", l_parent },
+	{ "reap_orphans", l_reap_orphans },
+	{ "set_death_signal", l_set_death_signal },
+	{ "signal_name", l_signal_name },
+	{ "signal_number", l_signal_number },
+	{ "subreaper", l_subreaper },
+	{ NULL, NULL },
+};

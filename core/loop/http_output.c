@@ -1,0 +1,318 @@
+/*
+ * http_output.c - responses: the head, its framing, the body. What the
+ * application sets is kept as the lines that will be sent; nothing it gives can
+ * end a line early.
+ */
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+#include "loop/http_conn.h"
+
+/* A body up to this goes out in one buffer with its head: one system call, one packet. */
+#define SMALL_BODY 16384
+#define KEEP_HEADERS 1024
+
+static struct buffer out;
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 203, "Non-Authoritative Information" },
+	{ 204, "No Content" }, { 205, "Reset Content" }, { 206, "Partial Content" }, { 207, "Multi-Status" },
+	{ 300, "Multiple Choices" }, { 301, "Moved Permanently" }, { 302, "Found" }, { 303, "See Other" },
+	{ 304, "Not Modified" }, { 307, "Temporary Redirect" }, { 308, "Permanent Redirect" },
+	{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 402, "Payment Required" }, { 403, "Forbidden" },
+	{ 404, "Not Found" }, { 405, "Method Not Allowed" }, { 406, "Not Acceptable" },
+	{ 407, "Proxy Authentication Required" }, { 408, "Request Timeout" }, { 409, "Conflict" }, { 410, "Gone" },
+	{ 411, "Length Required" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
+	{ 414, "URI Too Long" }, { 415, "Unsupported Media Type" }, { 416, "Range Not Satisfiable" },
+	{ 417, "Expectation Failed" }, { 418, "I'm a Teapot" }, { 421, "Misdirected Request" },
+	{ 422, "Unprocessable Content" }, { 423, "Locked" }, { 424, "Failed Dependency" }, { 425, "Too Early" },
+	{ 426, "Upgrade Required" }, { 428, "Precondition Required" }, { 429, "Too Many Requests" },
+	{ 431, "Request Header Fields Too Large" }, { 451, "Unavailable For Legal Reasons" },
+	{ 500, "Internal Server Error" }, { 501, "Not Implemented" }, { 502, "Bad Gateway" },
+	{ 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
+	{ 507, "Insufficient Storage" }, { 508, "Loop Detected" }, { 511, "Network Authentication Required" },
+};
+
+const char *http_reason(int status)
+{
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	}
+	return "Unknown";
+}
+
+static int put(const char *bytes, size_t len)
+{
+	return buffer_append(&out, bytes, len);
+}
+
+#define PUT(literal) put(literal, sizeof(literal) - 1)
+
+static int put_status_line(int status)
+{
+	char line[64];
+
+	if (status == 200)
+		return PUT("HTTP/1.1 200 OK\r\n");
+	return put(line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status, http_reason(status)));
+}
+
+/* Made once a second, and only when somebody is answered in it. */
+static int put_date(void)
+{
+	static char line[64];
+	static size_t len;
+	static time_t made;
+	struct timespec now;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	if (now.tv_sec != made || !len) {
+		static const char days[] = "SunMonTueWedThuFriSat";
+		static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+		made = now.tv_sec;
+		gmtime_r(&made, &tm);
+		len = (size_t)snprintf(line, sizeof(line), "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n",
+				       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
+				       tm.tm_hour, tm.tm_min, tm.tm_sec);
+	}
+	return put(line, len);
+}
+
+static int put_length(uint64_t length)
+{
+	char digits[24];
+	char *p = digits + sizeof(digits);
+
+	do {
+		*--p = (char)('0' + length % 10);
+		length /= 10;
+	} while (length);
+	return PUT("Content-Length: ") || put(p, (size_t)(digits + sizeof(digits) - p)) || PUT("\r\n");
+}
+
+/* Statuses whose answer ends with its head, whatever the head says. */
+static bool is_bodiless(int status)
+{
+	return status == 204 || status == 304;
+}
+
+/* How the client will know where the body ends. */
+static int put_framing(struct http_conn *c, bool known, uint64_t length)
+{
+	if (is_bodiless(c->status) || c->declared != HTTP_NO_LIMIT)
+		return 0;
+	if (known)
+		return put_length(length);
+	if (c->minor > 0) {
+		c->chunked = true;
+		return PUT("Transfer-Encoding: chunked\r\n");
+	}
+	c->keep_alive = false;
+	return 0;
+}
+
+static int put_connection(const struct http_conn *c)
+{
+	if (!c->keep_alive)
+		return PUT("Connection: close\r\n");
+	return c->minor == 0 ? PUT("Connection: keep-alive\r\n") : 0;
+}
+
+/* Whether the rest of the request's body stands in the way of another request. */
+static bool body_in_the_way(const struct http_conn *c, bool complete)
+{
+	if (c->phase != PHASE_BODY)
+		return false;
+	return c->expects_continue || c->too_large || c->body_gone ||
+	       (complete && !c->chunked_body && c->body_left > HTTP_DRAIN_MAX);
+}
+
+/* The head into `out`; known: the body's length is. */
+static int build_head(struct http_conn *c, bool known, uint64_t length)
+{
+	out.len = 0;
+	if (body_in_the_way(c, known) || c->server->stopping)
+		c->keep_alive = false;
+	c->no_body = c->is_head || is_bodiless(c->status);
+	if (put_status_line(c->status) || (!c->has_date && put_date()) || put_framing(c, known, length) ||
+	    put_connection(c) || put(c->headers.data, c->headers.len) || PUT("\r\n"))
+		return -ENOMEM;
+	c->head_sent = true;
+	return 0;
+}
+
+void http_response_reset(struct http_conn *c)
+{
+	buffer_clear(&c->headers, KEEP_HEADERS);
+	c->status = 200;
+	c->declared = HTTP_NO_LIMIT;
+	c->body_sent = 0;
+	c->has_date = c->head_sent = c->chunked = c->no_body = false;
+}
+
+/* A failure ends the connection, and with it the request. */
+static int send_parts(struct http_conn *c, const struct iovec *parts, int n)
+{
+	int err = conn_write(&c->conn, parts, n);
+
+	if (err) {
+		http_close(c, false);
+		return -EPIPE;
+	}
+	if (c->conn.out_bytes && !c->write_limit.next)
+		deadline_start(&c->server->deadlines, LIST_WRITE, &c->write_limit);
+	return 0;
+}
+
+int http_send_continue(struct http_conn *c)
+{
+	static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+	c->expects_continue = false;
+	return send_parts(c, &(struct iovec){ (void *)line, sizeof(line) - 1 }, 1);
+}
+
+static struct iovec part(const void *bytes, size_t len)
+{
+	return (struct iovec){ (void *)bytes, len };
+}
+
+/* Head if it is still to be sent, then the bytes in their framing; last: and the end of the body. */
+static int send_body(struct http_conn *c, const char *bytes, size_t len, bool last)
+{
+	struct iovec parts[4];
+	char size[24];
+	int n = 0;
+
+	if (!c->head_sent && build_head(c, last, len))
+		return -ENOMEM;
+	else if (out.len)
+		parts[n++] = part(out.data, out.len);
+	if (c->no_body)
+		len = 0;
+	if (len && c->chunked) {
+		parts[n++] = part(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", len));
+		parts[n++] = part(bytes, len);
+		parts[n++] = last ? part("\r\n0\r\n\r\n", 7) : part("\r\n", 2);
+	} else if (len) {
+		parts[n++] = part(bytes, len);
+	} else if (last && c->chunked && !c->no_body) {
+		parts[n++] = part("0\r\n\r\n", 5);
+	}
+	c->body_sent += len;
+	return n ? send_parts(c, parts, n) : 0;
+}
+
+/* Against a Content-Length that the application set itself. */
+static bool exceeds(const struct http_conn *c, size_t len)
+{
+	return c->declared != HTTP_NO_LIMIT && !c->is_head && !is_bodiless(c->status) &&
+	       c->body_sent + len > c->declared;
+}
+
+int http_write(struct http_conn *c, const char *bytes, size_t len)
+{
+	int err;
+
+	if (exceeds(c, len))
+		return -EMSGSIZE;
+	out.len = 0;
+	err = send_body(c, bytes, len, false);
+	return err ? err : c->conn.out_bytes > CONN_HIGH_WATER;
+}
+
+/* By far the most frequent answer: head and body known at once, and small. */
+static int send_small(struct http_conn *c, const char *bytes, size_t len)
+{
+	if (build_head(c, true, len))
+		return -ENOMEM;
+	if (!c->no_body && put(bytes, len))
+		return -ENOMEM;
+	c->body_sent = len;
+	return send_parts(c, &(struct iovec){ out.data, out.len }, 1);
+}
+
+int http_finish(struct http_conn *c, const char *bytes, size_t len)
+{
+	uint64_t serial = c->serial;
+	int err;
+
+	if (exceeds(c, len))
+		return -EMSGSIZE;
+	out.len = 0;
+	if (!c->head_sent && len <= SMALL_BODY)
+		err = send_small(c, bytes, len);
+	else
+		err = send_body(c, bytes, len, true);
+	buffer_clear(&out, 4 * SMALL_BODY);
+	if (!http_alive(c, serial))
+		return -EPIPE;
+	if (!err && c->declared != HTTP_NO_LIMIT && !c->no_body && c->body_sent < c->declared)
+		err = -EMSGSIZE;
+	if (err)
+		http_close(c, true);
+	else
+		http_request_end(c);
+	return err;
+}
+
+static void plain_answer(struct http_conn *c, int status)
+{
+	char text[64];
+	int len = snprintf(text, sizeof(text), "%d %s\n", status, http_reason(status));
+
+	http_response_reset(c);
+	c->status = status;
+	buffer_append(&c->headers, "Content-Type: text/plain\r\n", 26);
+	if (send_small(c, text, (size_t)len) == -ENOMEM)
+		http_close(c, true);
+}
+
+void http_refuse(struct http_conn *c, int status)
+{
+	uint64_t life = c->conn.life;
+
+	c->minor = 1;
+	c->keep_alive = false;
+	c->linger = true;
+	if (!http_request_open(c))
+		c->is_head = false;
+	plain_answer(c, status);
+	if (!conn_alive(&c->conn, life))
+		return;
+	deadline_stop(&c->phase_limit);
+	http_request_end(c);
+}
+
+void http_fail(struct http_conn *c, int status)
+{
+	uint64_t serial = c->serial;
+
+	if (c->head_sent) {
+		http_close(c, true);
+		return;
+	}
+	plain_answer(c, status);
+	if (http_alive(c, serial))
+		http_request_end(c);
+}
+
+bool http_head_sent(const struct http_conn *c)
+{
+	return c->head_sent;
+}
+
+int http_set_status(struct http_conn *c, int status)
+{
+	if (status < 200 || status > 999)
+		return -EINVAL;
+	c->status = status;
+	return 0;
+}

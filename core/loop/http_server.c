@@ -1,0 +1,191 @@
+/*
+ * http_server.c - opening and stopping a server, and what happens when something
+ * takes too long. Single connections are http_conn.c's business.
+ */
+#include "loop/http_server.h"
+
+#include <stdlib.h>
+
+#include "loop/accept.h"
+#include "loop/http_conn.h"
+
+/* ---- time ---- */
+
+static void body_timed_out(struct http_conn *c)
+{
+	if (!http_request_open(c) || c->head_sent)
+		http_close(c, true);
+	else
+		http_refuse(c, 408);
+}
+
+static void on_phase_expired(struct http_conn *c, int list)
+{
+	switch (list) {
+	case LIST_RESUME:
+		http_input_resume(c);
+		break;
+	case LIST_HEADER:
+		/* A client that has sent nothing has asked nothing. */
+		if (c->in.len)
+			http_refuse(c, 408);
+		else
+			http_close(c, false);
+		break;
+	case LIST_BODY:
+		body_timed_out(c);
+		break;
+	default:
+		http_close(c, false);
+	}
+}
+
+void http_expired(struct deadline *d, int list, void *data)
+{
+	(void)data;
+	if (list == LIST_WRITE) {
+		http_close((struct http_conn *)((char *)d - offsetof(struct http_conn, write_limit)), true);
+	} else if (list == LIST_REQUEST || list == LIST_DROPPED) {
+		struct http_conn *c = (struct http_conn *)((char *)d - offsetof(struct http_conn, request_limit));
+
+		if (list == LIST_REQUEST && !c->head_sent)
+			c->keep_alive = false;
+		http_fail(c, list == LIST_REQUEST ? 503 : 500);
+	} else {
+		on_phase_expired((struct http_conn *)((char *)d - offsetof(struct http_conn, phase_limit)), list);
+	}
+}
+
+void http_drop(struct http_conn *c)
+{
+	deadline_start_early(&c->server->deadlines, LIST_DROPPED, &c->request_limit, 0);
+}
+
+/* ---- the server ---- */
+
+int http_server_open(struct http_server **out, uv_loop_t *loop, const struct http_limits *limits,
+		     const struct http_app *app, void *data)
+{
+	struct http_server *s = calloc(1, sizeof(*s));
+	int err = -ENOMEM;
+
+	if (!s)
+		return err;
+	s->loop = loop;
+	s->limits = *limits;
+	s->app = app;
+	s->data = data;
+	err = http_input_reserve(limits->max_header);
+	if (err)
+		goto fail;
+	err = acceptor_open(&s->acceptor, loop, http_accepted, s);
+	if (err)
+		goto fail;
+	deadlines_open(&s->deadlines, loop, http_expired, s);
+	deadlines_set(&s->deadlines, LIST_HEADER, limits->header_timeout);
+	deadlines_set(&s->deadlines, LIST_IDLE, limits->idle_timeout);
+	deadlines_set(&s->deadlines, LIST_BODY, limits->body_timeout);
+	deadlines_set(&s->deadlines, LIST_WRITE, limits->write_timeout);
+	deadlines_set(&s->deadlines, LIST_REQUEST, limits->request_timeout);
+	deadlines_set(&s->deadlines, LIST_LINGER, HTTP_LINGER_MS);
+	*out = s;
+	return 0;
+fail:
+	free(s);
+	return err;
+}
+
+int http_server_listen(struct http_server *s, int fd)
+{
+	return s->stopping ? -ECANCELED : acceptor_add(s->acceptor, fd);
+}
+
+void http_server_pause(struct http_server *s)
+{
+	acceptor_pause(s->acceptor);
+}
+
+static void on_server_closed(uv_handle_t *handle)
+{
+	struct http_server *s = (struct http_server *)((char *)handle - offsetof(struct http_server, deadlines.timer));
+
+	s->app->stopped(s->data);
+	free(s);
+}
+
+/* The last connection of a stopping server is gone: so is the server, as soon as libuv has let go of its timer. */
+void http_check_stopped(struct http_server *s)
+{
+	if (!s->stopping || s->closing || s->conns)
+		return;
+	s->closing = true;
+	deadlines_close(&s->deadlines, on_server_closed);
+}
+
+/* One whose request may be on its way: read once more, and if there is nothing, do as the phase says. */
+static void release(struct http_conn *c)
+{
+	struct deadlines *deadlines = &c->server->deadlines;
+
+	if (c->phase == PHASE_IDLE || (c->phase == PHASE_HEAD && c->fresh)) {
+		uint64_t life = c->conn.life;
+
+		http_input_read(c);
+		/* A new connection without a request yet was accepted from a queue that siblings share: it gets its chance. */
+		if (conn_alive(&c->conn, life) && c->phase == PHASE_HEAD && c->fresh)
+			deadline_start_early(deadlines, LIST_HEADER, &c->phase_limit, HTTP_FRESH_MS);
+	}
+}
+
+static void each_conn(struct http_server *s, void (*fn)(struct http_conn *c))
+{
+	struct conn *conn = s->conns, *next;
+
+	for (; conn; conn = next) {
+		uint64_t life;
+
+		next = conn->next;
+		life = next ? next->life : 0;
+		fn((struct http_conn *)conn);
+		/* The application may have closed the next one as well: then from the start. */
+		if (next && !conn_alive(next, life))
+			next = s->conns;
+	}
+}
+
+void http_server_shutdown(struct http_server *s)
+{
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	acceptor_close(s->acceptor);
+	s->acceptor = NULL;
+	/* The list must not look empty, and s not go, before we are through. */
+	s->closing = true;
+	each_conn(s, release);
+	s->closing = false;
+	http_check_stopped(s);
+}
+
+static void cut(struct http_conn *c)
+{
+	http_close(c, http_request_open(c));
+}
+
+void http_server_close(struct http_server *s)
+{
+	if (s->closing)
+		return;
+	if (s->acceptor)
+		acceptor_close(s->acceptor);
+	s->acceptor = NULL;
+	s->stopping = s->closing = true;
+	each_conn(s, cut);
+	s->closing = false;
+	http_check_stopped(s);
+}
+
+struct http_counts http_server_counts(const struct http_server *s)
+{
+	return s->counts;
+}

@@ -1,0 +1,99 @@
+/*
+ * http_server.h - HTTP/1.1 for one application: connections, requests, responses.
+ *
+ * A request is named by its connection and a serial. The connection's memory is
+ * never given back, so an old name is always safe to ask about: it is simply not
+ * alive any more. All of it belongs to the process that opened the server.
+ */
+#ifndef LOOP_HTTP_SERVER_H
+#define LOOP_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "loop/conn.h"
+#include "loop/http_parse.h"
+
+#define HTTP_NO_LIMIT UINT64_MAX
+
+struct http_server;
+struct http_conn;
+
+/* What the application hangs onto a request: opaque numbers, 0 where it has none. */
+struct http_refs {
+	int body, drain, close;
+};
+
+/* Times in milliseconds, 0: never. */
+struct http_limits {
+	uint64_t max_header, max_body;
+	uint64_t header_timeout, body_timeout, write_timeout, idle_timeout, request_timeout;
+};
+
+struct http_app {
+	/* A head has come, and what came with it of the body. The slices are valid during the call. */
+	void (*request)(void *data, struct http_conn *c, const struct http_head *head);
+	/* More of the body, its end, or the news that it will not come. */
+	void (*body)(void *data, struct http_conn *c);
+	/* The write queue is empty. */
+	void (*drained)(void *data, struct http_conn *c);
+	/* The client has ended its side while its request is in progress. */
+	void (*closed)(void *data, struct http_conn *c);
+	/* The request is over: answered, or the connection is gone. Its serial is dead; refs are given back. */
+	void (*ended)(void *data, struct http_refs refs, bool gone);
+	/* After http_server_shutdown or _close: nothing is left, the server has been freed. */
+	void (*stopped)(void *data);
+};
+
+struct http_counts {
+	uint64_t connections, active, requests;
+};
+
+int http_server_open(struct http_server **out, uv_loop_t *loop, const struct http_limits *limits,
+		     const struct http_app *app, void *data);
+/* fd is borrowed and stays open at least until the server has stopped or is paused for good. */
+int http_server_listen(struct http_server *s, int fd);
+void http_server_pause(struct http_server *s);
+/* Accept no more, close what is idle, let requests finish; then stopped() is called and s is gone. */
+void http_server_shutdown(struct http_server *s);
+/* The same at once: connections are cut. */
+void http_server_close(struct http_server *s);
+struct http_counts http_server_counts(const struct http_server *s);
+
+/* ---- a request, as long as it is alive ---- */
+
+uint64_t http_serial(const struct http_conn *c);
+bool http_alive(const struct http_conn *c, uint64_t serial);
+struct http_refs *http_refs(struct http_conn *c);
+bool http_client_gone(const struct http_conn *c);
+const struct conn_peer *http_peer(const struct http_conn *c);
+
+enum http_body_state { HTTP_BODY_MORE, HTTP_BODY_END, HTTP_BODY_TOO_LARGE, HTTP_BODY_GONE };
+
+/* What has come of the body; the bytes are valid until http_body_consume, which makes room for more. */
+enum http_body_state http_body_peek(struct http_conn *c, const char **bytes, size_t *len);
+void http_body_consume(struct http_conn *c);
+/* Called before waiting: asks a client that waits for it to go on; whole: collect all of it, up to max_body. */
+int http_body_want(struct http_conn *c, bool whole);
+bool http_body_too_large(const struct http_conn *c);
+
+/* ---- its response; 0 or -errno. -EPIPE: the client is gone, and so is the request ---- */
+
+bool http_head_sent(const struct http_conn *c);
+int http_set_status(struct http_conn *c, int status);
+/* Replace all lines of this name; NULL value: remove them. -EINVAL: not a header. -EPERM: not the application's to set. */
+int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len);
+/* One more line of the name. */
+int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len);
+/* 1 when so much waits that the writer should wait for drained(). -EMSGSIZE: more than the Content-Length it set. */
+int http_write(struct http_conn *c, const char *bytes, size_t len);
+/* The request is over afterwards, whatever is returned. */
+int http_finish(struct http_conn *c, const char *bytes, size_t len);
+/* Answer with a status and its name instead of what was set so far; the connection is cut where a head was sent. */
+void http_fail(struct http_conn *c, int status);
+/* From a finalizer: the same with 500, but later, from the loop. */
+void http_drop(struct http_conn *c);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * loop.h - the event loop: made at start, made afresh in a forked child.
+ */
+#ifndef LOOP_LOOP_H
+#define LOOP_LOOP_H
+
+#include <stdint.h>
+
+#include <uv.h>
+
+int loop_create(uv_loop_t **out);
+
+/*
+ * In the child of a fork, with all signals blocked: detach from the parent's
+ * loop (its epoll, its signal pipe, its handles) and make a fresh one. The old
+ * loop is stopped, so that a uv_run below us on the stack returns; it is never freed.
+ */
+int loop_after_fork(uv_loop_t *old, uv_loop_t **out);
+
+/*
+ * Every timer is armed through this: the loop's clock stands still while Lua
+ * runs, and a timer armed against the stale clock would fire early.
+ */
+void loop_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t ms, uint64_t repeat);
+
+#endif

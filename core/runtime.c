@@ -1,0 +1,269 @@
+/*
+ * runtime.c - one Lua state on one loop: creation, the driver, and the fork of both.
+ *
+ * This is the room above all others: it alone knows how Lua, luv and the loop
+ * fit together, and what must happen, in which order, when a process that has
+ * all three is forked. What is started, and why, is Lua's business.
+ */
+#include "runtime.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <luv/luv.h>
+
+#include "bind/bind.h"
+#include "bind/embed.h"
+#include "brood.h"
+#include "loop/loop.h"
+#include "sys/fd.h"
+#include "sys/limits.h"
+#include "sys/log.h"
+#include "sys/proc.h"
+#include "sys/title.h"
+
+struct runtime {
+	lua_State *L;
+	uv_loop_t *loop;
+	/*
+	 * Set in a forked child while the parent's uv_run is still below us on the
+	 * stack: what it calls until it returns belongs to the parent.
+	 */
+	bool draining;
+	bool failed;
+	pid_t creator;
+};
+
+/* One per process: luv's callback hook and the fork have no other way to it. */
+static struct runtime *current;
+
+struct runtime *runtime_current(void)
+{
+	return current;
+}
+
+lua_State *runtime_state(struct runtime *rt)
+{
+	return rt->L;
+}
+
+uv_loop_t *runtime_loop(struct runtime *rt)
+{
+	return rt->loop;
+}
+
+void runtime_mark_failed(struct runtime *rt)
+{
+	rt->failed = true;
+}
+
+bool runtime_failed(struct runtime *rt)
+{
+	return rt->failed;
+}
+
+/* luv exits the process on an uncaught error unless it calls through this. */
+static int luv_callback(lua_State *L, int nargs, int nresults, int flags)
+{
+	int base = lua_gettop(L) - nargs - 1;
+
+	(void)flags;
+	if (current->draining) {
+		lua_settop(L, base);
+		return -LUA_ERRRUN;
+	}
+	if (bind_call(L, nargs, nresults, "luv callback"))
+		return -LUA_ERRRUN;
+	return lua_gettop(L) - base;
+}
+
+static int open_state(lua_State *L)
+{
+	luaL_openlibs(L);
+	luv_set_loop(L, current->loop);
+	luv_set_callback(L, luv_callback);
+	embed_install(L);
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "preload");
+	lua_pushcfunction(L, luaopen_luv);
+	lua_setfield(L, -2, "luv");
+	lua_pushcfunction(L, bind_open_core);
+	lua_setfield(L, -2, "brood.core");
+	lua_pop(L, 2);
+	return 0;
+}
+
+int runtime_create(struct runtime **out, int argc, char **argv)
+{
+	struct runtime *rt = calloc(1, sizeof(*rt));
+	int err = -ENOMEM;
+
+	if (!rt)
+		return err;
+	rt->creator = getpid();
+	err = fd_stdio_ensure();
+	if (err)
+		goto fail;
+	signal(SIGPIPE, SIG_IGN);
+	limits_raise_nofile();
+	argv = title_setup(argc, argv);
+	err = loop_create(&rt->loop);
+	if (err)
+		goto fail;
+	err = -ENOMEM;
+	rt->L = luaL_newstate();
+	if (!rt->L)
+		goto fail;
+	current = rt;
+	open_state(rt->L);
+	lua_createtable(rt->L, argc, 0);
+	for (int i = 0; i < argc; i++) {
+		lua_pushstring(rt->L, argv[i]);
+		lua_rawseti(rt->L, -2, i);
+	}
+	lua_setfield(rt->L, LUA_REGISTRYINDEX, "brood.argv");
+	*out = rt;
+	return 0;
+fail:
+	free(rt);
+	return err;
+}
+
+/*
+ * The loop ran dry. Lua may have more to start, or knows the status to end
+ * with: the hook returns nil to go on, or the status.
+ */
+static bool run_dry(struct runtime *rt, int *status)
+{
+	lua_State *L = rt->L;
+	bool over = true;
+
+	lua_getfield(L, LUA_REGISTRYINDEX, "brood.dry");
+	if (!lua_isfunction(L, -1)) {
+		lua_pop(L, 1);
+		*status = rt->failed;
+		return true;
+	}
+	*status = 1;
+	if (bind_call(L, 0, 1, "end of loop"))
+		return true;
+	if (lua_isnumber(L, -1))
+		*status = (int)lua_tointeger(L, -1);
+	else
+		over = false;
+	lua_pop(L, 1);
+	return over;
+}
+
+static int drive(struct runtime *rt)
+{
+	int status = 0;
+
+	for (;;) {
+		uv_loop_t *loop = rt->loop;
+
+		uv_run(loop, UV_RUN_DEFAULT);
+		if (loop != rt->loop) {
+			/* We are the child of a fork made in there: its loop has let go of us. */
+			rt->draining = false;
+			continue;
+		}
+		if (run_dry(rt, &status))
+			return status;
+	}
+}
+
+int runtime_run(struct runtime *rt, const char *entry)
+{
+	lua_State *L = rt->L;
+
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "brood.boot");
+	if (bind_call(L, 1, 1, "brood"))
+		return 1;
+	lua_getfield(L, -1, "start");
+	lua_remove(L, -2);
+	lua_pushstring(L, entry);
+	lua_getfield(L, LUA_REGISTRYINDEX, "brood.argv");
+	if (bind_call(L, 2, 0, "brood"))
+		return 1;
+	/* A fork during start returned here in the child: there is no old uv_run to wait for. */
+	rt->draining = false;
+	return drive(rt);
+}
+
+static void block_signals(sigset_t *old)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+/* libuv took its handlers with the old loop's handles; what C modules installed goes here. */
+static void default_signals(void)
+{
+	for (int signum = 1; signum < NSIG; signum++)
+		signal(signum, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+void runtime_unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
+{
+	uv_loop_t *fresh;
+	sigset_t old;
+	pid_t pid;
+	int err;
+
+	/* What stdio holds back would otherwise be written by both. */
+	fflush(NULL);
+	block_signals(&old);
+	pid = proc_fork();
+	if (pid != 0) {
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		return pid;
+	}
+	fork_generation_advance();
+	err = loop_after_fork(rt->loop, &fresh);
+	if (err) {
+		log_error("fork: no event loop for the child: %s", strerror(-err));
+		_exit(1);
+	}
+	fd_close_owned(keep, n);
+	default_signals();
+	rt->loop = fresh;
+	rt->draining = true;
+	rt->failed = false;
+	luv_set_loop(rt->L, fresh);
+	return 0;
+}
+
+/* For a child whose main function runs inside the fork: the parent's frames below it never go on. */
+int runtime_drive_child(struct runtime *rt)
+{
+	rt->draining = false;
+	return drive(rt);
+}
+
+void runtime_exit(struct runtime *rt, int status)
+{
+	fflush(NULL);
+	if (getpid() != rt->creator)
+		_exit(status);
+	exit(status);
+}

@@ -1,0 +1,323 @@
+/*
+ * listen.c - opening listening sockets, and removing the socket files we made.
+ *
+ * It never accepts: that is each worker's own affair.
+ */
+#include "sys/listen.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sys/addr.h"
+#include "sys/fd.h"
+
+#define CANDIDATES 16
+
+struct listener {
+	int fd;
+	ino_t socket; /* which one that was */
+	pid_t creator;
+	char address[ADDR_TEXT];
+	/* The socket file we bound, "" when there is none to remove; and which one that was. */
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	dev_t dev;
+	ino_t ino;
+};
+
+static int failed(int err, char why[LISTEN_WHY], const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static int failed(int err, char why[LISTEN_WHY], const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(why, LISTEN_WHY, fmt, ap);
+	va_end(ap);
+	if (n < LISTEN_WHY)
+		snprintf(why + n, (size_t)(LISTEN_WHY - n), ": %s", strerror(-err));
+	return err;
+}
+
+static int socket_open(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	fd_own(fd);
+	return fd;
+}
+
+static int option_set(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int socket_prepare(int fd, const struct addr *addr, const struct listen_options *o)
+{
+	int err = option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+	if (!err && o->reuseport)
+		err = option_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	/* Said either way: the system's default differs from machine to machine. */
+	if (!err && addr->sa.ss_family == AF_INET6)
+		err = option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->ipv6only);
+	return err;
+}
+
+static int bind_inet(struct listener *l, const struct addr *addr, const struct listen_options *o)
+{
+	int err;
+
+	l->fd = socket_open(addr->sa.ss_family);
+	if (l->fd < 0)
+		return l->fd;
+	err = socket_prepare(l->fd, addr, o);
+	if (!err && bind(l->fd, (const struct sockaddr *)&addr->sa, addr->len) < 0)
+		err = -errno;
+	if (err)
+		fd_close(&l->fd);
+	return err;
+}
+
+/* A machine without IPv6 refuses the socket or the address; then, and only then, the next one is
+ * tried. */
+static bool next_may_work(const struct addr *addr, int err)
+{
+	if (err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT)
+		return true;
+	return err == -EADDRNOTAVAIL && (addr->kind == ADDR_ANY || addr->sa.ss_family == AF_INET6);
+}
+
+static int open_inet(struct listener *l, const struct addr *addr, const struct listen_options *o,
+		     char *why)
+{
+	struct addr list[CANDIDATES];
+	int n = addr_resolve(addr, list, CANDIDATES);
+	int err = -EADDRNOTAVAIL;
+
+	if (n < 0)
+		return failed(n, why, "resolve %s", addr->host);
+	if (addr->kind == ADDR_ANY && o->ipv6only)
+		n = 1;
+	for (int i = 0; i < n; i++) {
+		err = bind_inet(l, &list[i], o);
+		if (!err)
+			return 0;
+		if (!next_may_work(&list[i], err))
+			break;
+	}
+	return failed(err, why, "bind %s", o->address);
+}
+
+/* Does anyone answer there? 0: no, and the file may be replaced. */
+static int unix_file_stale(const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
+	struct stat st;
+	int fd, err;
+
+	if (lstat(un->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	fd = socket_open(AF_UNIX);
+	if (fd < 0)
+		return fd;
+	err = connect(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : -EADDRINUSE;
+	fd_close(&fd);
+	/* A full backlog (EAGAIN) and a socket that is not ours to connect to (EACCES) are alive,
+	 * for all we know. */
+	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+static int bind_unix(int fd, const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
+	int err;
+
+	if (bind(fd, (const struct sockaddr *)un, addr->len) == 0)
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	err = unix_file_stale(addr);
+	if (err && err != -ENOENT)
+		return err;
+	if (!err && unlink(un->sun_path) < 0 && errno != ENOENT)
+		return -errno;
+	return bind(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : 0;
+}
+
+/* Between bind and listen nobody can connect, so mode and owner are in force before the first
+ * client. */
+static int unix_file_claim(struct listener *l, const struct listen_options *o, char *why)
+{
+	struct stat st;
+
+	if (lstat(l->path, &st) < 0)
+		return failed(-errno, why, "stat %s", l->path);
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
+	if (o->mode >= 0 && chmod(l->path, (mode_t)o->mode) < 0)
+		return failed(-errno, why, "chmod %s", l->path);
+	if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) && lchown(l->path, o->uid, o->gid) < 0)
+		return failed(-errno, why, "chown %s", l->path);
+	return 0;
+}
+
+static int open_unix(struct listener *l, const struct addr *addr, const struct listen_options *o,
+		     char *why)
+{
+	int err;
+
+	l->fd = socket_open(AF_UNIX);
+	if (l->fd < 0)
+		return failed(l->fd, why, "socket");
+	err = bind_unix(l->fd, addr);
+	if (err)
+		return failed(err, why, "bind %s", o->address);
+	memcpy(l->path, ((const struct sockaddr_un *)&addr->sa)->sun_path, sizeof(l->path));
+	return unix_file_claim(l, o, why);
+}
+
+static ino_t socket_inode(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? st.st_ino : 0;
+}
+
+static int address_read(struct listener *l)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(l->fd, (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	l->socket = socket_inode(l->fd);
+	addr_format((const struct sockaddr *)&sa, len, l->address);
+	return 0;
+}
+
+static struct listener *listener_new(void)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->fd = -1;
+	l->creator = getpid();
+	return l;
+}
+
+int listener_open(struct listener **out, const struct listen_options *o, char why[LISTEN_WHY])
+{
+	struct listener *l = NULL;
+	struct addr addr;
+	int err = addr_parse(&addr, o->address);
+
+	if (err) {
+		snprintf(why, LISTEN_WHY, "listen on '%s': %s", o->address, addr_problem(err));
+		return err;
+	}
+	l = listener_new();
+	if (!l)
+		return failed(-ENOMEM, why, "listen on %s", o->address);
+	err = addr.kind == ADDR_UNIX ? open_unix(l, &addr, o, why) : open_inet(l, &addr, o, why);
+	if (err)
+		goto fail;
+	if (listen(l->fd, o->backlog) < 0) {
+		err = failed(-errno, why, "listen on %s", o->address);
+		goto fail;
+	}
+	err = address_read(l);
+	if (err) {
+		failed(err, why, "address of %s", o->address);
+		goto fail;
+	}
+	*out = l;
+	return 0;
+fail:
+	listener_close(l);
+	return err;
+}
+
+int listener_from_fd(struct listener **out, int fd)
+{
+	struct listener *l;
+	int listening = 0, err;
+	socklen_t len = sizeof(listening);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+		return -errno;
+	if (!listening)
+		return -EINVAL;
+	l = listener_new();
+	if (!l)
+		return -ENOMEM;
+	l->fd = fd;
+	err = address_read(l);
+	if (!err)
+		err = fd_cloexec(fd, true);
+	if (!err)
+		err = fd_nonblock(fd, true);
+	if (err) {
+		free(l);
+		return err;
+	}
+	fd_own(fd);
+	*out = l;
+	return 0;
+}
+
+int listener_fd(const struct listener *l)
+{
+	return l->fd;
+}
+
+const char *listener_address(const struct listener *l)
+{
+	return l->address;
+}
+
+void listener_keep_file(struct listener *l)
+{
+	l->path[0] = 0;
+}
+
+static void file_remove(const struct listener *l)
+{
+	struct stat st;
+
+	if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+		unlink(l->path);
+}
+
+void listener_close(struct listener *l)
+{
+	if (!l)
+		return;
+	if (l->creator == getpid()) {
+		/* The file goes first: whoever finds it gets an answer. */
+		file_remove(l);
+		fd_close(&l->fd);
+	} else if (socket_inode(l->fd) == l->socket) {
+		/* Else it was closed after the fork, and its number is another's. */
+		fd_close(&l->fd);
+	}
+	free(l);
+}
+
+void listener_forget(struct listener *l)
+{
+	free(l);
+}

@@ -1,0 +1,216 @@
+/*
+ * proc_orphans.c - whose children are whose: the known ones, and reaping those that nobody waits
+ * for.
+ *
+ * A process that is subreaper (or PID 1) inherits orphans, and must reap them;
+ * but user code, popen and uv.spawn wait for their own. So a dead child is looked at
+ * before it is taken, and left alone unless it is certain that nobody else wants it.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sys/fd.h"
+#include "sys/proc_plan.h"
+
+struct known {
+	pid_t pid;
+	bool abandoned;
+};
+
+/* Sorted by pid; pids mostly grow, so a new one mostly goes to the end. */
+static struct {
+	struct known *list;
+	size_t count, room;
+} set;
+
+int known_reserve(void)
+{
+	size_t room = set.room ? set.room * 2 : 64;
+	struct known *grown;
+
+	if (set.count < set.room)
+		return 0;
+	grown = realloc(set.list, room * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	set.list = grown;
+	set.room = room;
+	return 0;
+}
+
+void known_forget_all(void)
+{
+	set.count = 0;
+}
+
+/* The first place whose pid is not less. */
+static size_t find(pid_t pid)
+{
+	size_t low = 0, high = set.count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (set.list[middle].pid < pid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static struct known *lookup(pid_t pid)
+{
+	size_t at = find(pid);
+
+	return at < set.count && set.list[at].pid == pid ? &set.list[at] : NULL;
+}
+
+int proc_known_add(pid_t pid)
+{
+	struct known *old = lookup(pid);
+	int err = old ? 0 : known_reserve();
+	size_t at;
+
+	if (err)
+		return err;
+	if (old) {
+		old->abandoned = false;
+		return 0;
+	}
+	at = find(pid);
+	memmove(&set.list[at + 1], &set.list[at], (set.count - at) * sizeof(*set.list));
+	set.list[at] = (struct known){ .pid = pid };
+	set.count++;
+	return 0;
+}
+
+void proc_known_remove(pid_t pid)
+{
+	size_t at = find(pid);
+
+	if (at == set.count || set.list[at].pid != pid)
+		return;
+	set.count--;
+	memmove(&set.list[at], &set.list[at + 1], (set.count - at) * sizeof(*set.list));
+}
+
+bool proc_known(pid_t pid)
+{
+	struct known *k = lookup(pid);
+
+	return k && !k->abandoned;
+}
+
+void known_abandon(pid_t pid)
+{
+	struct known *k = lookup(pid);
+
+	if (k)
+		k->abandoned = true;
+}
+
+struct search {
+	bool (*foreign)(pid_t pid, void *arg);
+	void *arg;
+};
+
+static bool nobodys(pid_t pid, const struct search *s)
+{
+	struct known *k = lookup(pid);
+
+	if (k)
+		return k->abandoned;
+	/* A zombie still has its group. popen and the like fork into ours, and so does everything
+	 * we do not know of. */
+	if (getpgid(pid) == getpgrp())
+		return false;
+	return !s->foreign || !s->foreign(pid, s->arg);
+}
+
+static pid_t first_dead(idtype_t type, pid_t pid, int options)
+{
+	siginfo_t si;
+	int rc;
+
+	memset(&si, 0, sizeof(si));
+	do
+		rc = waitid(type, (id_t)pid, &si, WEXITED | WNOHANG | options);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? 0 : si.si_pid;
+}
+
+static bool reap(pid_t pid)
+{
+	if (first_dead(P_PID, pid, 0) != pid)
+		return false;
+	proc_known_remove(pid);
+	return true;
+}
+
+/* All our children, the running ones too. Empty where /proc or the kernel does not have it. */
+static char *read_children(void)
+{
+	char path[64], *text = NULL;
+	size_t size = 4096;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	for (;;) {
+		char *grown = realloc(text, size);
+
+		if (!grown)
+			break;
+		text = grown;
+		n = fd_read_file(path, text, size);
+		if (n < 0)
+			break;
+		if ((size_t)n < size - 1)
+			return text;
+		size *= 4;
+	}
+	free(text);
+	return NULL;
+}
+
+static int reap_listed(const struct search *s)
+{
+	char *text = read_children(), *at = text;
+	int n = 0;
+
+	while (at && *at) {
+		char *end;
+		pid_t pid = (pid_t)strtol(at, &end, 10);
+
+		if (end == at)
+			break;
+		at = end + strspn(end, " \n");
+		if (first_dead(P_PID, pid, WNOWAIT) == pid && nobodys(pid, s) && reap(pid))
+			n++;
+	}
+	free(text);
+	return n;
+}
+
+int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg)
+{
+	struct search s = { foreign, arg };
+	pid_t pid;
+	int n = 0;
+
+	while ((pid = first_dead(P_ALL, 0, WNOWAIT)) > 0) {
+		/* The look always shows the same first one. If that is somebody's, see who stands
+		 * behind it. */
+		if (!nobodys(pid, &s))
+			return n + reap_listed(&s);
+		if (!reap(pid))
+			break;
+		n++;
+	}
+	return n;
+}

@@ -1,0 +1,69 @@
+/*
+ * title.c - setproctitle: the kernel shows the bytes between argv[0] and the end
+ * of the environment, so both are copied elsewhere and their room is written over.
+ */
+#include "sys/title.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static char *room;
+static size_t room_size;
+
+static char **copy_strings(char **from, size_t n)
+{
+	char **copy = calloc(n + 1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		copy[i] = strdup(from[i]);
+		if (!copy[i])
+			return NULL; /* at start, and the process goes on with the original: nothing to give back */
+	}
+	return copy;
+}
+
+char **title_setup(int argc, char **argv)
+{
+	char *end = argc > 0 ? argv[0] : NULL;
+	char **argv_copy, **env_copy;
+	size_t n = 0;
+
+	if (!end)
+		return argv;
+	for (int i = 0; i < argc; i++) {
+		if (argv[i] == end)
+			end += strlen(argv[i]) + 1;
+	}
+	for (; environ[n]; n++) {
+		if (environ[n] == end)
+			end += strlen(environ[n]) + 1;
+	}
+	argv_copy = copy_strings(argv, (size_t)argc);
+	env_copy = copy_strings(environ, n);
+	if (!argv_copy || !env_copy)
+		return argv;
+	room = argv[0];
+	room_size = (size_t)(end - room);
+	environ = env_copy;
+	return argv_copy;
+}
+
+void title_set(const char *text)
+{
+	char comm[16];
+	size_t length = strcspn(text, ": ");
+
+	if (!room || room_size < 2)
+		return;
+	memset(room, 0, room_size);
+	strncpy(room, text, room_size - 1);
+	if (length >= sizeof(comm))
+		length = sizeof(comm) - 1;
+	memcpy(comm, text, length);
+	comm[length] = '\0';
+	prctl(PR_SET_NAME, comm);
+}

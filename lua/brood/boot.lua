@@ -1,0 +1,79 @@
+--- The first Lua that runs: joins the task engine, the exit rules and the entry
+--- module, and decides what becomes of a process in which nothing is left to wait for.
+local core = require "brood.core"
+local task = require "brood.task"
+local fork = require "brood.fork"
+local uv = require "luv"
+
+local M = {}
+
+-- The main task of this process: until it has ended, a dry loop means that it waits for nothing.
+local main = { ended = false, status = nil }
+
+local function finish_status()
+  task.report_unobserved()
+  if not main.ended then
+    core.uncaught("the main task waits, but nothing is left that could wake it")
+  end
+  return not main.forgiving and core.failed() and 1 or main.status or 0
+end
+
+--- Say what to do when the loop runs dry, in place of ending: fn returns a status, or nil to go on.
+---@param fn fun(): integer?
+function M.on_dry(fn)
+  core.on_dry(fn)
+end
+
+--- Run fn(...) as the main task: its uncaught error ends the process at once with status 1.
+---@param fn function
+function M.main(fn, ...)
+  main = { ended = false }
+  core.on_dry(finish_status)
+  task.spawn(function(...)
+    local ok, result = xpcall(fn, task.on_raise, ...)
+    main.ended = true
+    if not ok then
+      core.uncaught(require("brood.error").text(result))
+      core.exit(1)
+    end
+    main.status = tonumber(result)
+  end, ...)
+end
+
+--- From now on an error that nobody caught is logged, and does not decide the
+--- status at the end: a master lives through them.
+function M.forgive()
+  main.forgiving = true
+end
+
+--- The process's own end: `os.exit` leaves nothing behind that it supervises.
+local function exit(code)
+  if code == nil or code == true then
+    code = 0
+  elseif code == false then
+    code = 1
+  elseif type(code) ~= "number" then
+    error("os.exit: the status must be a number or a boolean, got " .. type(code), 2)
+  end
+  if package.loaded["brood.supervised"] then
+    require("brood.supervised").kill_all()
+  end
+  core.exit(code)
+end
+
+--- Called once by the runtime.
+---@param entry string module with main(argv)
+---@param argv string[] with [0]
+function M.start(entry, argv)
+  os.exit = exit -- luacheck: ignore 122
+  uv.run = function()
+    error("uv.run: brood runs the loop itself; just return, and it goes on while something is left to wait for", 2)
+  end
+  fork.on_child(function()
+    main = { ended = true }
+    core.on_dry(finish_status)
+  end)
+  M.main(require(entry).main, argv)
+end
+
+return M

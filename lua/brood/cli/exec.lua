@@ -1,0 +1,58 @@
+--- `brood exec SCRIPT [ARG...]`: a Lua script on the runtime, with arg and ... as in stock Lua.
+local core = require "brood.core"
+local E = require "brood.error"
+local serve = require "brood.serve"
+local task = require "brood.task"
+local uv = require "luv"
+
+local M = {}
+
+-- A '#!' line is for the kernel.
+local function load_script(path)
+  local file, why = io.open(path, "rb")
+  if not file then
+    return nil, why
+  end
+  local text = file:read("*a")
+  file:close()
+  if not text then
+    return nil, path .. ": cannot be read (is it a folder?)"
+  end
+  if text:sub(1, 1) == "#" then
+    text = "--" .. text
+  end
+  return loadstring(text, "@" .. path)
+end
+
+-- A parent that is brood as well has left us a line to it.
+local function attach()
+  local fd = tonumber(os.getenv("BROOD_CHANNEL_FD"))
+  if fd then
+    uv.os_unsetenv("BROOD_CHANNEL_FD")
+    core.fd.own(fd)
+    require("brood").worker = require("brood.worker").attach(fd)
+  end
+end
+
+--- Run the script as the main task.
+---@param path string
+---@param args string[]
+function M.main(path, args)
+  local script, why = load_script(path)
+  if not script then
+    core.log.write("error", ("brood exec: %s"):format(why))
+    core.exit(1)
+  end
+  _G.arg = { [-1] = "brood", [0] = path, unpack(args) }
+  serve.path_first(path)
+  attach()
+  if uv.os_getpid() == 1 then
+    require("brood.supervised").guard_signals()
+  end
+  local ok, err = xpcall(script, task.on_raise, unpack(args))
+  if not ok then
+    error(E.from(err), 0)
+  end
+end
+
+return M

@@ -1,0 +1,21 @@
+--- The command line: from argv to the command that does it.
+local M = {}
+
+--- Called once, as the main task.
+---@param argv string[] with [0]
+---@return integer? status
+function M.main(argv)
+  -- The script's own options are the script's: this one is read by hand, and before anything else is loaded.
+  if argv[1] == "exec" and argv[2] and argv[2]:sub(1, 1) ~= "-" then
+    return require("brood.cli.exec").main(argv[2], { unpack(argv, 3) })
+  end
+  local parsed, status = require("brood.cli.args").parse(argv)
+  if not parsed then
+    return status
+  elseif parsed.command == "exec" then
+    return require("brood.cli.exec").main(parsed.script, parsed.args)
+  end
+  return require("brood.cli." .. parsed.command).main(parsed)
+end
+
+return M

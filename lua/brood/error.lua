@@ -1,0 +1,48 @@
+--- Error values: what a function that can fail returns as its second result.
+--- An error is a table with `message` and `code`, and reads like its message
+--- wherever text is expected. It never raises by itself.
+local core = require "brood.core"
+
+---@class brood.Error
+---@field message string what went wrong, with the culprit named
+---@field code string a word or an errno name: "timeout", "exit", "EADDRINUSE", ...
+---@field traceback? string where it was raised, when it was
+local M = {}
+
+--- A new error. Without arguments for it, `fmt` is taken as it is.
+---@param code string
+---@param fmt string
+---@return brood.Error
+function M.new(code, fmt, ...)
+  local message = select("#", ...) > 0 and fmt:format(...) or fmt
+  return setmetatable({ message = message, code = code }, core.error_meta)
+end
+
+--- The error as it was raised: tables stay what they are, text becomes an error with code "error".
+---@param value any what `error` was called with
+---@param traceback? string
+---@return brood.Error
+function M.from(value, traceback)
+  if type(value) ~= "table" then
+    value = M.new("error", tostring(value):gsub("%%", "%%%%"))
+  elseif getmetatable(value) == nil then
+    setmetatable(value, core.error_meta)
+    value.message = value.message ~= nil and tostring(value.message) or "(error object without a message)"
+  end
+  if traceback and rawget(value, "traceback") == nil and getmetatable(value) == core.error_meta then
+    value.traceback = traceback
+  end
+  return value
+end
+
+--- Text for a log: the traceback where there is one, else the message.
+---@param err any
+---@return string
+function M.text(err)
+  if type(err) == "table" and type(err.traceback) == "string" then
+    return err.traceback
+  end
+  return tostring(err)
+end
+
+return M

@@ -1,0 +1,110 @@
+--- The forked child of a process whose `main` is a Lua function: what happens
+--- between the fork and the call of that function, in this order. It runs with signals
+--- still waiting, so that none meets a half-made child.
+local brood = require "brood"
+local boot = require "brood.boot"
+local core = require "brood.core"
+local E = require "brood.error"
+local log = require "brood.log"
+local task = require "brood.task"
+
+local M = {}
+
+-- Copies first, above everything, so that no target is overwritten before it was read.
+local function arrange_stdio(pairs_)
+  local copies = {}
+  for i, pair in ipairs(pairs_) do
+    if pair[1] ~= pair[2] then
+      copies[i] = assert(core.fd.dup_above(pair[1], 10))
+    end
+  end
+  for i, pair in ipairs(pairs_) do
+    if copies[i] then
+      assert(core.posix.dup2(copies[i], pair[2]))
+      core.fd.close(copies[i])
+      if pair[1] > 2 then
+        core.fd.close(pair[1])
+      end
+    end
+  end
+end
+
+local function apply(o, env)
+  for name in pairs(core.posix.environ()) do
+    if env[name] == nil then
+      require("luv").os_unsetenv(name)
+    end
+  end
+  for name, value in pairs(env) do
+    require("luv").os_setenv(name, value)
+  end
+  if o.umask then
+    core.posix.umask(o.umask)
+  end
+  for _, limit in ipairs(o.limits or {}) do
+    assert(core.privileges.set_limit(limit.name, limit.soft, limit.hard))
+  end
+  if o.cwd then
+    assert(core.posix.chdir(o.cwd))
+  end
+end
+
+--- Give up privileges for good, if the options ask for it.
+---@param id table uid, gid, user as looked up in the master
+function M.drop(id)
+  if id.uid or id.gid then
+    assert(core.privileges.drop(id.uid or core.posix.getuid(), id.gid or core.posix.getgid(), id.user))
+  end
+end
+
+--- The master may die at any moment: an alarm behind our own handling, after privileges were dropped (that clears it).
+---@param seconds number how long it may go on after that
+---@param master integer the master's pid
+function M.guard_master(seconds, master)
+  local ok = core.process.own_master_death(seconds, master)
+  if not ok then
+    core.exit(1) -- it died before we could ask to be told
+  end
+end
+
+local function fail(worker, err)
+  err = E.from(err)
+  if worker then
+    worker.peer:post("failed", err)
+    worker.peer:flush_blocking(1)
+  else
+    log.error(E.text(err))
+  end
+  core.exit(1)
+end
+
+--- Become the child that `plan` describes.
+---@param plan table name, main, id, master, channel, stdio, options, env, grouped
+function M.run(plan)
+  local o = plan.options
+  local worker
+  boot.main(function()
+    local ok, result = xpcall(function()
+      if plan.grouped then
+        core.process.new_group()
+      end
+      require("brood.supervised").unguard_signals()
+      arrange_stdio(plan.stdio)
+      worker = require("brood.worker").attach(plan.channel)
+      brood.worker = worker
+      apply(o, plan.env)
+      -- Before privileges go: the after_fork of a cluster, which may have given them up itself.
+      if not (o.prepare and o.prepare(worker)) then
+        M.drop(plan.id)
+      end
+      M.guard_master(o.stop_timeout or 30, plan.master)
+      return plan.main(worker)
+    end, task.on_raise)
+    if not ok then
+      fail(worker, result)
+    end
+    return result
+  end)
+end
+
+return M

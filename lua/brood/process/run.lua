@@ -1,0 +1,152 @@
+--- Process.run: one program from start to end, with what it wrote. For scripts.
+local E = require "brood.error"
+local Process = require "brood.process"
+local options = require "brood.options"
+local task = require "brood.task"
+local timer = require "brood.timer"
+
+---@class brood.RunOptions: brood.ProcessOptions
+---@field input? string written to its stdin, which then closes
+---@field timeout? number|string TERM after so long (KILL after stop_timeout, here 2 s): nil, err with code "timeout"
+---@field max_output? number|string of each stream, default "10m"; beyond it the program is killed: code "too_large"
+---@field check? boolean an end other than status 0 is nil, err with code "exit"
+
+---@class brood.RunResult
+---@field code integer? the exit status
+---@field signal string? that killed it
+---@field stdout string
+---@field stderr string
+
+local spec = {
+  input = { type = "string" },
+  timeout = { type = "duration", off = true },
+  max_output = { type = "size", default = 10 * 1024 * 1024, off = true },
+  check = { type = "boolean", default = false },
+}
+
+local TAIL_LINES = 10
+
+-- Both kinds of options stand in one table: part them, so that each is checked by its own rules.
+local function part(given, level)
+  if given ~= nil and type(given) ~= "table" then
+    error("Process.run: the options must be a table, got " .. type(given), level + 1)
+  end
+  local own, process = {}, {}
+  for name, value in pairs(given or {}) do
+    if spec[name] then
+      own[name] = value
+    else
+      process[name] = value
+    end
+  end
+  return options.check(level + 1, own, spec, "Process.run"), process
+end
+
+local function collector(limit, overflow)
+  local parts, size = {}, 0
+  return function(piece)
+    size = size + #piece
+    if limit and size > limit then
+      piece = piece:sub(1, math.max(0, limit - (size - #piece)))
+      overflow()
+    end
+    parts[#parts + 1] = piece
+  end, function()
+    return table.concat(parts)
+  end
+end
+
+local function last_lines(text)
+  local lines = {}
+  for line in text:gmatch("[^\n]+") do
+    lines[#lines + 1] = line
+    if #lines > TAIL_LINES then
+      table.remove(lines, 1)
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+local function outcome(run, own)
+  local result = {
+    code = run.process.exit_code, signal = run.process.exit_signal, stdout = run.stdout(), stderr = run.stderr(),
+  }
+  local err = run.err
+  if not err and own.check and result.code ~= 0 then
+    local how = result.signal and ("was killed by " .. result.signal) or ("ended with status " .. result.code)
+    local tail = last_lines(result.stderr)
+    err = E.new("exit", "%s", ("%s %s%s"):format(run.process.name, how, tail ~= "" and ":\n" .. tail or ""))
+  end
+  if not err then
+    return nil, result
+  end
+  err.stdout, err.stderr, err.exit_code, err.exit_signal = result.stdout, result.stderr, result.code, result.signal
+  return err
+end
+
+--- Run a program to its end.
+---@async
+---@param argv string[]
+---@param given? brood.RunOptions
+---@param cb? fun(err: brood.Error?, result: brood.RunResult?)
+---@return brood.RunResult? result, brood.Error? err
+local function run(argv, given, cb)
+  if type(given) == "function" then
+    given, cb = nil, given
+  end
+  local own, o = part(given, 2)
+  local state, raw = {}, false
+  local function stop_for(err)
+    if not state.err then
+      state.err = err
+      state.process:stop(function() end)
+    end
+  end
+  local function capture(name)
+    local reader
+    reader, state[name] = collector(own.max_output, function()
+      stop_for(E.new("too_large", "%s wrote more than %d bytes to %s", state.process.name, own.max_output, name))
+    end)
+    if o[name] == nil then
+      o[name], raw = reader, true
+    end
+  end
+  capture("stdout")
+  capture("stderr")
+  o.command = argv
+  if own.input then
+    o.stdin = "pipe"
+  end
+  if o.stop_timeout == nil then
+    o.stop_timeout = 2
+  end
+  state.process = Process.new(o, { raw_output = raw, level = 3 })
+  return task.run(cb, "Process.run", function(done)
+    local process, limit = state.process, nil
+    process:once("exit", function()
+      if limit then
+        limit:cancel()
+      end
+      if process.exit_code or process.exit_signal then
+        done(outcome(state, own))
+      end
+    end)
+    process:start(function(err)
+      if err and not process.exit_code and not process.exit_signal then
+        return done(state.err or err)
+      end
+    end)
+    if own.timeout then
+      limit = timer.after(own.timeout, function()
+        stop_for(E.new("timeout", "%s ran longer than %s s", process.name, own.timeout))
+      end)
+    end
+    if own.input then
+      process:write(own.input, function()
+        process:close_stdin(function() end)
+      end)
+    end
+  end)
+end
+
+return run

@@ -1,0 +1,234 @@
+--- The kinds of values an option can have: what each accepts, how it reads once
+--- normalised, and how it is described to somebody who gave something else. Both
+--- `brood.options` and the config's schema check with it.
+---
+--- Checking is idempotent: a normalised value is accepted again and stays what it is, so
+--- that checked options can be handed on. Therefore a mode stays a string of octal digits
+--- (`duration.parse_mode` where it is used), and a signal becomes its name without SIG.
+local nearest = require "brood.rules.nearest"
+local show = require "brood.rules.show"
+
+local M = {}
+
+---@class brood.Spec what one option may be
+---@field type? string a kind by name; see `M.kinds`
+---@field any_of? brood.Spec[] in place of type: the first that fits
+---@field off? boolean whether `false` switches it off
+---@field default? any in normal form; a table is copied
+---@field required? boolean
+---@field min? number of a number, the seconds, the bytes, the length of a list
+---@field max? number
+---@field values? string[] of an enum
+---@field of? brood.Spec of the elements of a list or the values of a map
+---@field single? boolean of a list: one element may stand alone
+---@field fields? table<string, brood.Spec> of a record
+---@field expected? string in place of the kind's own description
+---@field available? boolean false: known, but refused as not available yet
+---@field doc? string
+---@field example? string Lua source
+
+---@class brood.Mistake
+---@field key string where: "listen[2].backlog"
+---@field kind "type"|"unknown"|"missing"|"unavailable"|"conflict"
+---@field message string the whole sentence
+---@field problem? string what follows the key in it
+---@field expected? string
+---@field suggestion? string the nearest known name
+---@field source? string where the value comes from, when not from the table that was checked
+
+---@alias brood.Report fun(mistake: brood.Mistake)
+
+M.kinds = {}
+for name, kind in pairs(require "brood.rules.kinds_one") do
+  M.kinds[name] = kind
+end
+local kinds = M.kinds
+
+M.show = show
+
+local function copy(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local result = {}
+  for k, v in pairs(value) do
+    result[k] = copy(v)
+  end
+  return result
+end
+M.copy = copy
+
+--- The path of a key inside the path of its table.
+---@param path string
+---@param key any
+---@return string
+function M.join(path, key)
+  if type(key) == "number" and path ~= "" then
+    return ("%s[%s]"):format(path, show(key))
+  elseif type(key) ~= "string" then
+    return path == "" and show(key) or ("%s[%s]"):format(path, show(key))
+  elseif path ~= "" and not key:match("^[%a_][%w_]*$") then
+    return ("%s[%s]"):format(path, show(key))
+  end
+  return path == "" and key or path .. "." .. key
+end
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do
+    keys[#keys + 1] = key
+  end
+  local function rank(key)
+    return type(key) == "number" and "" or type(key)
+  end
+  table.sort(keys, function(a, b)
+    if rank(a) ~= rank(b) then
+      return rank(a) < rank(b)
+    elseif type(a) == "number" or type(a) == "string" then
+      return a < b
+    end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+M.sorted_keys = sorted_keys
+
+-- ---- describing ---------------------------------------------------------------------------------------------------
+
+--- What a spec accepts, as it stands in "must be ...".
+---@param spec brood.Spec
+---@return string
+function M.expected(spec)
+  local said = spec.expected
+  if not said and spec.any_of then
+    local parts = {}
+    for i, alternative in ipairs(spec.any_of) do
+      parts[i] = M.expected(alternative)
+    end
+    said = table.concat(parts, " or ")
+  elseif not said then
+    said = kinds[spec.type].expected
+    if type(said) == "function" then
+      said = said(spec)
+    end
+  end
+  return spec.off and said .. ", or false" or said
+end
+
+--- Report a value of the wrong kind.
+---@return false
+function M.wrong(spec, value, path, report, why)
+  local expected = M.expected(spec)
+  local problem = ("must be %s, got %s"):format(expected, show(value))
+  if why then
+    problem = ("%s: %s"):format(problem, why)
+  end
+  report { key = path, kind = "type", problem = problem, expected = expected }
+  return false
+end
+
+local wrong = M.wrong
+require "brood.rules.kinds_many" (M)
+
+-- ---- checking -----------------------------------------------------------------------------------------------------
+
+local function any_of(spec, value, path, report)
+  local mistakes
+  for _, alternative in ipairs(spec.any_of) do
+    local found = {}
+    local ok, normal = M.check(alternative, value, path, function(mistake)
+      found[#found + 1] = mistake
+    end)
+    if ok then
+      return true, normal
+    elseif found[1] and found[1].key ~= path then
+      mistakes = found -- it has the right shape, and says which part is wrong
+    end
+  end
+  for _, mistake in ipairs(mistakes or {}) do
+    report(mistake)
+  end
+  return not mistakes and wrong(spec, value, path, report)
+end
+
+--- Check one value. Each mistake is reported; the result is then not to be used.
+---@param spec brood.Spec
+---@param value any
+---@param path string where it stands
+---@param report brood.Report
+---@return boolean ok, any normalised
+function M.check(spec, value, path, report)
+  if value == false and spec.off then
+    return true, false
+  elseif spec.any_of then
+    return any_of(spec, value, path, report)
+  end
+  local kind = kinds[spec.type]
+  if kind.many then
+    return kind.many(spec, value, path, report)
+  end
+  local ok, normal, why = kind.one(value, spec)
+  if ok then
+    return true, normal
+  end
+  return wrong(spec, value, path, report, why)
+end
+
+local function unknown_keys(fields, given, path, report)
+  local names, all_known = sorted_keys(fields), true
+  for _, key in ipairs(sorted_keys(given)) do
+    if fields[key] == nil then
+      report { key = M.join(path, key), kind = "unknown", suggestion = nearest.find(key, names) }
+      all_known = false
+    end
+  end
+  return all_known
+end
+
+--- Check a table of named options: unknown ones, each known one, defaults.
+---@param fields table<string, brood.Spec>
+---@param given table
+---@param path string
+---@param report brood.Report
+---@param order? string[] of the fields, for the order of the mistakes
+---@return boolean ok, table normalised a copy
+function M.record(fields, given, path, report, order)
+  local all_ok, result = unknown_keys(fields, given, path, report), {}
+  for _, name in ipairs(order or sorted_keys(fields)) do
+    local spec, value, where = fields[name], given[name], M.join(path, name)
+    local ok, normal = true, nil
+    if value == nil and spec.required then
+      local expected = M.expected(spec)
+      report { key = where, kind = "missing", problem = "is missing: it must be " .. expected, expected = expected }
+      ok = false
+    elseif value == nil and spec.available == false then
+      normal = nil -- what cannot be given has no effect either, so it has no default
+    elseif value == nil then
+      normal = copy(spec.default)
+    elseif spec.available == false then
+      report { key = where, kind = "unavailable", problem = "is not available yet" }
+      ok = false
+    else
+      ok, normal = M.check(spec, value, where, report)
+    end
+    result[name], all_ok = normal, all_ok and ok
+  end
+  return all_ok, result
+end
+
+--- The sentence of a mistake.
+---@param mistake brood.Mistake
+---@param subject string how a key is named: "option '%s'"
+---@param quote string how a name is quoted: "'%s'"
+---@return string
+function M.sentence(mistake, subject, quote)
+  local named = subject:format(mistake.key)
+  if mistake.kind ~= "unknown" then
+    return ("%s %s"):format(named, mistake.problem)
+  elseif mistake.suggestion then
+    return ("unknown %s (did you mean %s?)"):format(named, quote:format(mistake.suggestion))
+  end
+  return "unknown " .. named
+end
+
+return M

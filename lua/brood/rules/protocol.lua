@@ -1,0 +1,88 @@
+--- What travels over a channel between a process and its parent: every type of
+--- frame, its number, who may send it, and the room that handles it. Pure: it
+--- neither sends nor receives.
+local M = {}
+
+---@alias brood.Role "parent"|"child"
+
+---@class brood.FrameType
+---@field name string
+---@field number integer on the wire; from 128 on it can be held back by the other side (see `hold`)
+---@field sender brood.Role|"both"
+---@field room integer
+---@field ordered? boolean handled only after the messages that came before it
+---@field carries? "error" the value is an error table and arrives as one
+
+--- The rooms, as numbers on the wire.
+M.rooms = { channel = 0, process = 1, worker = 2, user = 3 }
+
+--- Larger numbers are bulk: they wait while the other side asks for it; the others never do.
+M.BULK = 128
+
+local list = {
+  -- room channel: the two ends among themselves
+  { name = "hold", number = 1, sender = "both", room = "channel" }, -- nobody listens to messages here: keep them
+  { name = "go", number = 2, sender = "both", room = "channel" }, -- send them now
+  { name = "ping", number = 3, sender = "parent", room = "channel" }, -- value: any; answered at once, by every child
+  { name = "pong", number = 4, sender = "child", room = "channel" }, -- value: the ping's
+
+  -- room process: starting and ending
+  { name = "ready", number = 16, sender = "child", room = "process" }, -- value: nil, or what there is to tell
+  { name = "failed", number = 17, sender = "child", room = "process", carries = "error" }, -- the start has failed
+  { name = "stop", number = 18, sender = "parent", room = "process" }, -- value: nil or { timeout = seconds }
+  { name = "stopped", number = 19, sender = "child", room = "process" }, -- what it had to do at its end is done
+  { name = "stop_failed", number = 20, sender = "child", room = "process", carries = "error" },
+
+  -- room worker: a cluster's workers
+  { name = "stats", number = 32, sender = "child", room = "worker" }, -- value: a table of counters
+  { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a descriptor; value: which log
+
+  -- room user: what users send
+  { name = "message", number = 128, sender = "both", room = "user" },
+  { name = "exit", number = 129, sender = "parent", room = "user", ordered = true }, -- value: the status or nil
+}
+
+---@type table<string, brood.FrameType>
+M.types = {}
+local by_number = {}
+
+for _, entry in ipairs(list) do
+  entry.room = M.rooms[entry.room]
+  assert(not M.types[entry.name] and not by_number[entry.number], entry.name)
+  M.types[entry.name] = entry
+  by_number[entry.number] = entry
+end
+
+--- The type by its name. An unknown one is a mistake in our own code, and raises.
+---@param name string
+---@return brood.FrameType
+function M.by_name(name)
+  return M.types[name] or error(("no frame has the type '%s'"):format(tostring(name)), 3)
+end
+
+--- Whether the process in that role may send the type.
+---@param entry brood.FrameType
+---@param role brood.Role
+---@return boolean
+function M.may_send(entry, role)
+  return entry.sender == "both" or entry.sender == role
+end
+
+--- What arrived: its type, or nil and what is wrong with it.
+---@param number integer
+---@param room integer
+---@param sender brood.Role whose frame it is
+---@return brood.FrameType?, string?
+function M.check(number, room, sender)
+  local entry = by_number[number]
+  if not entry then
+    return nil, ("a frame of the unknown type %d"):format(number)
+  elseif entry.room ~= room then
+    return nil, ("a '%s' frame for room %d"):format(entry.name, room)
+  elseif not M.may_send(entry, sender) then
+    return nil, ("a '%s' frame from a %s"):format(entry.name, sender)
+  end
+  return entry
+end
+
+return M

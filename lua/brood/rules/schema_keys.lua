@@ -1,0 +1,244 @@
+--- Every key that the config file can have, in the order of the reference: kind, default,
+--- documentation, example. Nothing here checks anything; `brood.rules.schema` does.
+---
+--- A key with `available = false` is known and typed, but this version does not act on it
+--- yet: whoever gives it is told so by name.
+local M = {}
+
+---@class brood.Key: brood.Spec
+---@field name string
+---@field of_cluster? boolean whether an entry of `clusters` takes it as well
+---@field doc string
+---@field default_doc? string where the default is computed
+
+--- What a table in `listen` takes beside or in place of text.
+---@type table<string, brood.Spec>
+M.listen_fields = {
+  address = { type = "address", required = true, doc = "where to listen", example = '"127.0.0.1:8080"' },
+  backlog = {
+    type = "integer", min = 1, max = 65535, default = 1024,
+    doc = "how many connections may wait to be accepted", example = "1024",
+  },
+  reuseport = {
+    type = "boolean", default = false, available = false,
+    doc = "a socket of its own for each worker", example = "true",
+  },
+  ipv6only = {
+    type = "boolean", default = false,
+    doc = "whether an IPv6 wildcard address refuses IPv4 clients", example = "true",
+  },
+  mode = { type = "mode", doc = "the mode of a Unix socket", example = '"0666"' },
+  owner = { type = "user", doc = "the owner of a Unix socket", example = '"www-data"' },
+  group = { type = "group", doc = "the group of a Unix socket", example = '"www-data"' },
+}
+
+--- An element of `listen`.
+---@type brood.Spec
+M.listen_entry = {
+  type = "listen_entry",
+  expected = 'an address (a port, "host:port", "[v6]:port" or "unix:/path") or a table with address =',
+}
+
+--- What `control` takes as a table.
+---@type table<string, brood.Spec>
+M.control_fields = {
+  address = { type = "address", doc = "a Unix socket, or a TCP address together with a token" },
+  token = { type = "name", available = false, doc = "the bearer token that a TCP client must send" },
+  eval = { type = "boolean", default = true, available = false, doc = "whether `brood eval` is allowed" },
+}
+
+local rollout_fields = {
+  surge = { type = "integer", min = 1, default = 1, doc = "how many replacements start at once" },
+  pause = { type = "duration", default = 0, doc = "the wait between one replacement and the next" },
+}
+
+local actions = { "reload", "quit", "terminate", "scale_up", "scale_down", "drain", "reopen", "upgrade" }
+
+local function hook(name, doc, arguments, more)
+  local key = { name = name, type = "function", doc = doc, example = ("function(%s) end"):format(arguments) }
+  for k, v in pairs(more or {}) do
+    key[k] = v
+  end
+  return key
+end
+
+local later = { available = false }
+local of_cluster = { of_cluster = true }
+
+--- Every key, in the order of the reference.
+---@type brood.Key[]
+M.keys = {
+  {
+    name = "app", type = "path", of_cluster = true,
+    doc = "the Lua file that each worker serves; without one (or a command) there is no web cluster",
+    example = '"app.lua"',
+  },
+  {
+    name = "command", type = "argv", available = false, of_cluster = true,
+    doc = "in place of app: a program in any language, `workers` of it on the same sockets",
+    example = '{ "node", "server.js" }',
+  },
+  {
+    name = "listen", type = "list", single = true, min = 1, of = M.listen_entry, of_cluster = true,
+    default_doc = '"127.0.0.1:8080"',
+    doc = "where to accept connections: one address or a list; a port alone means all interfaces",
+    example = '{ "127.0.0.1:8080", "unix:/run/app.sock", { address = "[::]:80", backlog = 4096 } }',
+  },
+  {
+    name = "workers", type = "integer", min = 1, max = 65535, of_cluster = true, default_doc = "one per cpu",
+    doc = "how many processes serve", example = "4",
+  },
+  {
+    name = "timeout", type = "duration", off = true, default = 60, available = false, of_cluster = true,
+    doc = "a worker whose event loop has not turned for so long is killed", example = '"30s"',
+  },
+  {
+    name = "preload", type = "boolean", default = false, available = false, of_cluster = true,
+    doc = "load the app in the master before forking, so that workers share its memory", example = "true",
+  },
+  {
+    name = "daemonize", type = "boolean", default = false, available = false,
+    doc = "run in the background; the command returns once the daemon serves", example = "true",
+  },
+  {
+    name = "working_directory", type = "path", of_cluster = true, default_doc = "the folder of the config",
+    doc = "the directory that master and workers run in", example = '"/srv/app"',
+  },
+  {
+    name = "pidfile", type = "path", available = false,
+    doc = "where the master writes its pid", example = '"/run/app.pid"',
+  },
+  {
+    name = "stdout_path", type = "path", available = false,
+    doc = "the file that stdout goes to, reopened on USR1", example = '"log/out.log"',
+  },
+  {
+    name = "stderr_path", type = "path", available = false,
+    doc = "the file that stderr and the log go to, reopened on USR1", example = '"log/err.log"',
+  },
+  {
+    name = "access_log", any_of = { { type = "path" }, { type = "function" } }, available = false, of_cluster = true,
+    doc = 'a line for each request: a path, "-" for stdout, or a function(req, status, bytes, seconds) that returns it',
+    example = '"-"',
+  },
+  {
+    name = "user", type = "user", available = false, of_cluster = true,
+    doc = "the user that workers become for good", example = '"www-data"',
+  },
+  {
+    name = "group", type = "group", available = false, of_cluster = true,
+    doc = "the group that workers become for good", example = '"www-data"',
+  },
+  {
+    name = "umask", type = "mode", available = false, of_cluster = true,
+    doc = "the umask of the workers", example = '"022"',
+  },
+  {
+    name = "limits", type = "limits", available = false, of_cluster = true,
+    doc = "resource limits of the workers", example = "{ nofile = 65536 }",
+  },
+  {
+    name = "env", type = "env", of_cluster = true,
+    doc = "environment of the workers, added to the master's; false removes a variable",
+    example = '{ KEY = "value", OTHER = false }',
+  },
+  {
+    name = "graceful_timeout", type = "duration", off = true, default = 30, of_cluster = true,
+    doc = "how long a worker may finish its requests when it is told to go", example = '"1m"',
+  },
+  {
+    name = "start_timeout", type = "duration", off = true, default = 30, of_cluster = true,
+    doc = "a worker must be ready within it", example = '"10s"',
+  },
+  {
+    name = "max_requests", type = "integer", min = 1, off = true, available = false, of_cluster = true,
+    doc = "a worker is replaced after so many requests", example = "10000",
+  },
+  {
+    name = "max_requests_jitter", type = "integer", min = 0, off = true, available = false, of_cluster = true,
+    doc = "up to so many more requests, by chance, so that workers are not replaced together", example = "500",
+  },
+  {
+    name = "max_memory", type = "size", off = true, available = false, of_cluster = true,
+    doc = "a worker that has grown beyond it is replaced", example = '"512m"',
+  },
+  {
+    name = "max_lifetime", type = "duration", off = true, available = false, of_cluster = true,
+    doc = "a worker is replaced after so long", example = '"12h"',
+  },
+  {
+    name = "rollout", type = "record", fields = rollout_fields, default = { surge = 1, pause = 0 },
+    available = false, of_cluster = true,
+    doc = "how a reload replaces workers: how many at once, and the wait between them",
+    example = '{ surge = 2, pause = "1s" }',
+  },
+  {
+    name = "control", type = "control", off = true, default_doc = "a private Unix socket",
+    doc = "the address of the control server; false: none", example = '"unix:/run/app/control.sock"',
+    fields = M.control_fields,
+  },
+  {
+    name = "signals", type = "map", available = false, default = {},
+    of = { any_of = { { type = "enum", values = actions }, { type = "function" } } },
+    doc = "what signals do: an action by name, or a function(master)", example = '{ TERM = "quit" }',
+  },
+  hook("on_start", 'in the master before its first fork; why is "start", "reload" or "upgrade"', "master, why", later),
+  hook("before_exec", "in the master, before it executes the new binary", "master", later),
+  hook("before_fork", "in the master, before each fork; raising cancels that fork", "master, worker", of_cluster),
+  hook("after_fork", "in the new worker, before its app is loaded; raising ends it", "master, worker", of_cluster),
+  hook("worker_ready", "in the master, when a worker serves", "master, worker", of_cluster),
+  hook("worker_exit", "in the master, when a worker has ended", "master, worker, code, signal", of_cluster),
+  hook("on_stop", "in the master, after the last worker has gone", "master", later),
+  {
+    name = "clusters", type = "clusters", available = false, default = {},
+    doc = "further groups of workers by name, with keys of their own; the top-level one is named web",
+    example = '{ admin = { app = "admin.lua", listen = "127.0.0.1:9000", workers = 1 } }',
+  },
+  {
+    name = "pools", type = "map", of = { type = "table" }, available = false, default = {},
+    doc = "job pools by name", example = '{ thumbs = { worker = "thumbs.lua" } }',
+  },
+  {
+    name = "services", type = "map", of = { type = "table" }, available = false, default = {},
+    doc = "supervised programs by name", example = '{ api = { command = { "node", "api.js" } } }',
+  },
+  {
+    name = "backends", type = "map", of = { type = "table" }, available = false, default = {},
+    doc = "HTTP programs by name that run only while they are used", example = '{ files = { command = { "files" } } }',
+  },
+  {
+    name = "proxy", type = "record", available = false,
+    fields = {
+      listen = { type = "list", single = true, min = 1, of = M.listen_entry, required = true },
+      routes = { type = "map", of = { type = "name" }, required = true },
+    },
+    doc = "an HTTP proxy in front of services, backends and clusters",
+    example = '{ listen = 8080, routes = { ["api.localhost"] = "api", ["/static"] = "files" } }',
+  },
+}
+
+--- The same by name: what the top level takes, and what an entry of `clusters` takes.
+---@type table<string, brood.Key>
+M.fields, M.cluster_fields = {}, {}
+M.order = {}
+for i, key in ipairs(M.keys) do
+  M.order[i] = key.name
+  M.fields[key.name] = key
+  if key.of_cluster then
+    M.cluster_fields[key.name] = key
+  end
+end
+
+--- Whether "fd:NAME" in listen can be used; what it means is known either way.
+M.fd_available = false
+
+--- What other servers call the same thing, for the suggestion.
+---@type table<string, string>
+M.called_elsewhere = {
+  bind = "listen", port = "listen", address = "listen", host = "listen", sockets = "listen",
+  worker_processes = "workers", processes = "workers", count = "workers", concurrency = "workers",
+  cwd = "working_directory", chdir = "working_directory", pid = "pidfile", environment = "env",
+  daemon = "daemonize", stop_timeout = "graceful_timeout", shutdown_timeout = "graceful_timeout", cmd = "command",
+}
+
+return M

@@ -1,0 +1,124 @@
+--- The inside of a cluster's worker: loads the app, serves it on the sockets the
+--- master holds, and ends as it is told. The master's side is brood.cluster.
+local core = require "brood.core"
+local E = require "brood.error"
+local log = require "brood.log"
+local signals = require "brood.signals"
+local task = require "brood.task"
+
+local M = {}
+
+--- The folder of a file comes first in package.path.
+---@param path string
+function M.path_first(path)
+  local dir = path:match("^(.*)/[^/]*$") or "."
+  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(dir, dir, package.path)
+end
+
+--- What an app file returned, in one form.
+---@param value any
+---@param where string
+---@return table app {server=, start=, stop=}
+function M.normalise(value, where)
+  local app = value
+  if type(value) == "function" or (type(value) == "table" and type(value.listen) == "function") then
+    app = { server = value }
+  elseif type(value) ~= "table" or value.server == nil then
+    error(E.new("app", "%s must return a handler function(req, res), a server, or {server=, start=, stop=}, got %s",
+      where, type(value)), 0)
+  end
+  local server = app.server
+  if type(server) == "function" then
+    server = require("brood.http").server(server)
+  elseif type(server) ~= "table" or type(server.listen) ~= "function" then
+    error(E.new("app", "%s: `server` must be a handler function or a server, got %s", where, type(server)), 0)
+  end
+  for _, name in ipairs { "start", "stop" } do
+    if app[name] ~= nil and type(app[name]) ~= "function" then
+      error(E.new("app", "%s: `%s` must be a function, got %s", where, name, type(app[name])), 0)
+    end
+  end
+  return { server = server, start = app.start, stop = app.stop }
+end
+
+--- Load an app file. Raises what is wrong with it.
+---@param path string
+---@return table app
+function M.load(path)
+  local chunk, why = loadfile(path)
+  if not chunk then
+    error(E.new("app", "cannot load the app: %s", why), 0)
+  end
+  M.path_first(path)
+  return M.normalise(chunk(), path)
+end
+
+-- One worker: its app, and how far its end has come.
+local Serving = {}
+Serving.__index = Serving
+
+local function run_hook(fn, worker)
+  if not fn then
+    return true
+  end
+  return task.run(nil, "hook", function(done)
+    task.call_done(fn, done, worker)
+  end)
+end
+
+function Serving:leave(status)
+  self.worker.peer:flush_blocking(1)
+  core.exit(status)
+end
+
+--- Finish what is being served, run the app's stop, and go. The master kills what takes too long.
+function Serving:quit()
+  if self.quitting then
+    return
+  end
+  self.quitting = true
+  if not self.app then
+    return self:leave(0) -- still loading: nothing has been served
+  end
+  self.worker:emit("stopping")
+  task.spawn(function()
+    self.app.server:close()
+    local ok, err = run_hook(self.app.stop, self.worker)
+    if not ok then
+      log.error("the app's stop failed: " .. E.text(err))
+    end
+    self:leave(ok and 0 or 1)
+  end)
+end
+
+function Serving:watch_signals()
+  signals.on("QUIT", function()
+    self:quit()
+  end)
+  for _, name in ipairs { "TERM", "INT" } do
+    signals.on(name, function()
+      self:leave(0)
+    end)
+  end
+end
+
+--- Be a worker: called in the forked child, as its main function. Raises when the app cannot be served.
+---@param worker brood.Worker the line to the master
+---@param plan table app (path), fds (of the listening sockets)
+function M.run(worker, plan)
+  local self = setmetatable({ worker = worker }, Serving)
+  self:watch_signals()
+  require("brood.worker").on_master_gone = function()
+    self:quit()
+  end
+  local app = M.load(plan.app)
+  local ok, err = run_hook(app.start, worker)
+  if not ok then
+    error(E.from(err), 0)
+  end
+  app.server:listen(plan.fds)
+  self.app = app
+  worker:ready()
+end
+
+return M

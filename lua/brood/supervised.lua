@@ -1,0 +1,132 @@
+--- What this process looks after: every child that is alive, so that none is
+--- left behind however the process ends; and the orphans that come home to it.
+--- It decides nothing about a single child: that is brood.process.
+local core = require "brood.core"
+local fork = require "brood.fork"
+local signals = require "brood.signals"
+
+local M = {}
+
+---@type table<table, true> objects with stop(cb) and kill()
+local alive = {}
+local on_child = {} -- called at each SIGCHLD: groups that wait until they are empty
+local watching = false
+local guard -- signal watches that stop the children and then end this process
+
+fork.on_child(function()
+  alive, on_child, watching, guard = {}, {}, false, nil
+end)
+
+local function on_sigchld()
+  for fn in pairs(on_child) do
+    fn()
+  end
+  core.process.reap_orphans()
+end
+
+--- Call fn at each SIGCHLD until off.
+---@param fn fun()
+function M.watch_children(fn)
+  on_child[fn] = true
+end
+
+function M.unwatch_children(fn)
+  on_child[fn] = nil
+end
+
+--- Be the one to whom orphans below us come home.
+function M.adopt_orphans()
+  if not watching then
+    watching = true
+    core.process.subreaper()
+    signals.on("CHLD", on_sigchld)
+  end
+end
+
+--- End as the default action of the signal would; PID 1 has none, and exits with 128 + n.
+local function end_by(number)
+  M.kill_all()
+  if core.posix.getpid() ~= 1 then
+    core.raise_signal(number)
+  end
+  core.exit(128 + number)
+end
+
+local function on_end_signal(name)
+  local number = signals.check(name)
+  -- The script has a handler of its own: what happens is its business.
+  if core.signal_watchers(number) > 1 then
+    return
+  end
+  if M.ending then
+    return end_by(number)
+  end
+  M.ending = true
+  M.stop_all(function()
+    end_by(number)
+  end)
+end
+
+--- TERM, INT and HUP stop what is supervised before they end this process. A
+--- master and a worker have signals of their own.
+function M.guard_signals()
+  if guard then
+    return
+  end
+  guard = {}
+  for _, name in ipairs { "TERM", "INT", "HUP" } do
+    guard[#guard + 1] = signals.on(name, function()
+      on_end_signal(name)
+    end)
+  end
+end
+
+--- Take the default handling of TERM, INT and HUP off again, or never put it there.
+function M.unguard_signals()
+  for _, watch in ipairs(guard or {}) do
+    watch:close()
+  end
+  guard = {}
+end
+
+---@param child table
+function M.add(child)
+  alive[child] = true
+  M.adopt_orphans()
+  M.guard_signals()
+end
+
+---@param child table
+function M.remove(child)
+  alive[child] = nil
+end
+
+--- Stop all children, each with its own patience, then call done().
+---@param done fun()
+function M.stop_all(done)
+  local waiting = 1
+  local function one_less()
+    waiting = waiting - 1
+    if waiting == 0 then
+      done()
+    end
+  end
+  local now = {}
+  for child in pairs(alive) do
+    now[#now + 1] = child
+  end
+  for _, child in ipairs(now) do
+    waiting = waiting + 1
+    child:stop(one_less)
+  end
+  one_less()
+end
+
+--- KILL every child and its group at once. Nothing is waited for.
+function M.kill_all()
+  for child in pairs(alive) do
+    child:kill_now()
+  end
+end
+
+return M

@@ -1,0 +1,287 @@
+--- Tasks: the coroutines in which everything runs that the runtime calls, and
+--- the one way in which an *async* function is written.
+---
+--- A task runs in a pooled coroutine, because one is needed for every request
+--- and every listener. It knows nothing of processes; after a fork only the
+--- task that called it goes on, because what another one waits for is the parent's.
+local core = require "brood.core"
+local E = require "brood.error"
+
+local create, resume, yield, running = coroutine.create, coroutine.resume, coroutine.yield, coroutine.running
+local select, unpack, xpcall = select, unpack, xpcall
+local yieldable = core.yieldable
+
+local M = {}
+
+local IDLE_MAX = 128
+local tasks = setmetatable({}, { __mode = "k" }) -- the coroutines that are tasks
+local idle, idle_count = {}, 0
+local generation = core.generation()
+
+--- Turns what was raised into an error with the traceback of the place, while its stack still stands.
+local function on_raise(value)
+  if type(value) == "table" and rawget(value, "traceback") then
+    return value
+  end
+  local text = type(value) == "table" and tostring(rawget(value, "message") or value) or tostring(value)
+  -- How the runtime came to call the function is of no use to whoever wrote it.
+  return E.from(value, (debug.traceback(text, 2):gsub("\n\t%[C%]: in function 'xpcall'\n\tlua/brood/.*$", "")))
+end
+M.on_raise = on_raise
+
+local function round(fn, ...)
+  local ok, err = xpcall(fn, on_raise, ...)
+  if not ok then
+    core.uncaught(E.text(err))
+  end
+end
+
+local function body()
+  local co = running()
+  while true do
+    round(yield())
+    if idle_count >= IDLE_MAX then
+      return
+    end
+    idle_count = idle_count + 1
+    idle[idle_count] = co
+  end
+end
+
+local function step(co, ...)
+  local ok, err = resume(co, ...)
+  if not ok then
+    core.uncaught(debug.traceback(co, tostring(err)))
+  end
+end
+
+--- Run fn(...) in a task of its own, now, until it ends or first waits. What it raises is logged.
+---@param fn function
+function M.spawn(fn, ...)
+  local co
+  if idle_count > 0 then
+    co = idle[idle_count]
+    idle[idle_count] = nil
+    idle_count = idle_count - 1
+  else
+    co = create(body)
+    tasks[co] = true
+    resume(co)
+  end
+  return step(co, fn, ...)
+end
+local spawn = M.spawn
+
+--- Whether an async function could wait here: in a task, and not across a C call.
+---@return boolean
+function M.can_wait()
+  local co = running()
+  return co ~= nil and tasks[co] == true and yieldable()
+end
+
+local function why_not()
+  local co = running()
+  if co == nil then
+    return "in a raw luv callback there is no task"
+  elseif not tasks[co] then
+    return "a coroutine of your own is not a task"
+  end
+  return "a C call (require, table.sort, string.gsub, a metamethod, ...) is in between"
+end
+
+local function finish(err, ...)
+  if err ~= nil then
+    return nil, err
+  elseif select("#", ...) == 0 then
+    return true
+  end
+  return ...
+end
+
+local function wait(start)
+  local co, born = running(), generation
+  local waiting, answered, n, values, failure = false, false, 0, nil, nil
+  start(function(err, ...)
+    if answered or born ~= generation then
+      return
+    end
+    answered = true
+    if waiting then
+      return step(co, err, ...)
+    end
+    failure, n, values = err, select("#", ...), { ... }
+  end)
+  if answered then
+    return finish(failure, unpack(values, 1, n))
+  end
+  waiting = true
+  return finish(yield())
+end
+
+--- The body of every async function. `start(done)` begins the operation, and
+--- `done(err, ...)` ends it, at once or later; only the first call counts.
+--- With a callback this returns at once and cb(err, ...) runs in a task;
+--- without, it suspends the task and returns the values (`true` where there
+--- are none) or nil and the error. Where it cannot wait it raises. To be called as
+--- `return task.run(...)`: the tail call makes the user's line the one that is blamed.
+---@param cb function|nil
+---@param name string what the user called, for the error
+---@param start fun(done: fun(err: any, ...: any))
+function M.run(cb, name, start)
+  if cb ~= nil then
+    if type(cb) ~= "function" then
+      error(("%s: the callback must be a function, got %s"):format(name, type(cb)), 2)
+    end
+    local answered, born = false, generation
+    start(function(err, ...)
+      if not answered and born == generation then
+        answered = true
+        spawn(cb, err, ...)
+      end
+    end)
+    return
+  end
+  if not M.can_wait() then
+    error(("%s cannot wait here: %s; call it with a callback, or inside brood.async(function() ... end)")
+      :format(name, why_not()), 2)
+  end
+  return wait(start)
+end
+
+--- In the child of a fork: what the parent's other tasks wait for will never be answered here.
+function M.forked()
+  generation = core.generation()
+end
+
+--- Call a start, stop or once function and report its end: when it returns, or,
+--- where it declares the parameter `done` behind the given arguments, when
+--- done(err) is called. Raising is a failure in both. finished(err, ...) is called once.
+---@param fn function
+---@param finished fun(err: any, ...: any)
+function M.call_done(fn, finished, ...)
+  local n = select("#", ...)
+  local info = debug.getinfo(fn, "u")
+  local args = { ... }
+  local over = false
+  local function once(err, ...)
+    if not over then
+      over = true
+      finished(err, ...)
+    end
+  end
+  spawn(function()
+    if not info.isvararg and info.nparams > n then
+      args[n + 1] = once
+      local ok, err = xpcall(fn, on_raise, unpack(args, 1, n + 1))
+      if not ok then
+        once(err)
+      end
+      return
+    end
+    local function after(ok, ...)
+      if ok then
+        once(nil, ...)
+      else
+        once((...))
+      end
+    end
+    after(xpcall(fn, on_raise, unpack(args, 1, n)))
+  end)
+end
+
+---@class brood.Task
+local Task = {}
+Task.__index = Task
+
+local unobserved = {}
+
+--- Log the failures of tasks that nobody has waited for.
+function M.report_unobserved()
+  local list = unobserved
+  unobserved = {}
+  for task in pairs(list) do
+    core.uncaught(E.text(task.err))
+  end
+end
+
+local function settle(task, ok, ...)
+  task.ended = true
+  if ok then
+    task.count, task.values = select("#", ...), { ... }
+  else
+    task.err = (...)
+  end
+  local waiters = task.waiters
+  task.waiters = nil
+  if #waiters == 0 and not ok then
+    -- A wait that comes soon still gets it; otherwise it is an error that nobody caught.
+    unobserved[task] = true
+    require("brood.timer").after(1, function()
+      M.report_unobserved()
+    end):unref()
+  end
+  for _, done in ipairs(waiters) do
+    done(task.err, unpack(task.values or {}, 1, task.count or 0))
+  end
+end
+
+--- Start fn(...) as a task.
+---@param fn function
+---@return brood.Task
+function M.async(fn, ...)
+  if type(fn) ~= "function" then
+    error("brood.async: a function is needed, got " .. type(fn), 2)
+  end
+  local task = setmetatable({ waiters = {}, ended = false }, Task)
+  spawn(function(...)
+    settle(task, xpcall(fn, on_raise, ...))
+  end, ...)
+  return task
+end
+
+--- Wait for the task's end: what its function returned, or nil and the error it
+--- raised. After `timeout` (a duration) nil and an error with code "timeout"; the task goes on.
+---@async
+---@param timeout? number|string
+---@param cb? fun(err: brood.Error?, ...: any)
+function Task:wait(timeout, cb)
+  if type(timeout) == "function" then
+    timeout, cb = nil, timeout
+  end
+  local seconds
+  if timeout ~= nil then
+    seconds = require("brood.options").duration("task:wait", timeout, 3)
+  end
+  return M.run(cb, "task:wait", function(done)
+    unobserved[self] = nil
+    if self.ended then
+      return done(self.err, unpack(self.values or {}, 1, self.count or 0))
+    end
+    local timer
+    local function answer(...)
+      if timer then
+        timer:cancel()
+      end
+      done(...)
+    end
+    self.waiters[#self.waiters + 1] = answer
+    if seconds then
+      timer = require("brood.timer").after(seconds, function()
+        done(E.new("timeout", "the task has not ended within %s s", seconds))
+      end)
+    end
+  end)
+end
+
+--- Suspend the task for so long.
+---@async
+---@param seconds number|string a duration
+---@param cb? fun()
+function M.sleep(seconds, cb)
+  seconds = require("brood.options").duration("brood.sleep", seconds, 3)
+  return M.run(cb, "brood.sleep", function(done)
+    require("brood.timer").after(seconds, done)
+  end)
+end
+
+return M
