@@ -38,7 +38,8 @@ WARNINGS = -Wall -Wextra -Werror
 SANITIZE =
 BASE     = -std=gnu11 $(CFLAGS) -funwind-tables -D_GNU_SOURCE $(SANITIZE)
 INCLUDES = -Icore $(LUA_H) $(MODULE_H) $(LLHTTP_H)
-LINK     = $(CFLAGS) $(SANITIZE) -static-libgcc -Wl,-E -Wl,--as-needed $(LDFLAGS)
+# Sanitizers must see LuaJIT unwind the stack, which they do by taking libgcc's place: not where it is static.
+LINK     = $(CFLAGS) $(SANITIZE) $(if $(SANITIZE),-shared-libgcc,-static-libgcc) -Wl,-E -Wl,--as-needed $(LDFLAGS)
 
 # ---- what is built from what -----------------------------------------------------------------------------------------
 

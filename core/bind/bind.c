@@ -83,6 +83,8 @@ int bind_fail(lua_State *L, int err, const char *fmt, ...)
 	snprintf(message, sizeof(message), "%s: %s", text, strerror(-err));
 	lua_pushnil(L);
 	bind_push_error(L, uv_err_name(err), message);
+	lua_pushinteger(L, -err);
+	lua_setfield(L, -2, "errno");
 	return 2;
 }
 

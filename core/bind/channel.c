@@ -119,8 +119,10 @@ static const struct channel_ops ops = { .frame = on_frame, .close = on_close, .d
 
 /* ---- from Lua ---- */
 
-/* new(fd, {frame = fn(type, room, payload, fd, fd_error), close = fn(err), drain = fn()}) ->
- * channel | nil, err */
+/*
+ * new(fd, {frame = fn(type, room, payload, fd, fd_error), close = fn(err), drain = fn()})
+ * -> channel | nil, err
+ */
 static int l_new(lua_State *L)
 {
 	int fd = luaL_checkint(L, 1), err;

@@ -40,7 +40,10 @@ static struct scoreboard_slot *check_slot(lua_State *L)
 	lua_Integer index = luaL_checkinteger(L, 2);
 	struct scoreboard_slot *slot = index < 1 ? NULL : scoreboard_slot(sb, (size_t)index - 1);
 
-	luaL_argcheck(L, slot, 2, "no such slot");
+	if (!slot) {
+		luaL_argerror(L, 2, "no such slot");
+		__builtin_unreachable();
+	}
 	return slot;
 }
 
@@ -52,7 +55,7 @@ static uint64_t *check_field(lua_State *L, struct scoreboard_slot *slot)
 		if (strcmp(fields[i].name, name) == 0)
 			return (uint64_t *)((char *)slot + fields[i].offset);
 	luaL_argerror(L, 3, "no such field");
-	return &slot->state; /* not reached: that has raised */
+	__builtin_unreachable();
 }
 
 /* scoreboard.create(nslots) -> sb */

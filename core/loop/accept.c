@@ -22,6 +22,7 @@
 #define ACCEPTS_PER_WAKE 16
 #define READY_MAX 16
 #define BACKOFF_MS 100
+#define COMPLAIN_MS 10000
 
 struct acceptor {
 	uv_poll_t poll;
@@ -30,8 +31,8 @@ struct acceptor {
 	int handles;
 	bool paused;
 	bool closing;
-	/* Out of descriptors: said once, until an accept succeeds again. */
-	bool complained;
+	/* When we last said that we are out of descriptors. */
+	uint64_t complained;
 	accept_cb cb;
 	void *data;
 };
@@ -55,9 +56,11 @@ static void on_backoff(uv_timer_t *timer)
 /* The queue stays for the siblings; we look again soon. */
 static void back_off(struct acceptor *a, int err)
 {
-	if (!a->complained)
+	uint64_t now = uv_now(a->poll.loop);
+
+	if (!a->complained || now - a->complained > COMPLAIN_MS)
 		log_error("accept: %s; new connections wait", strerror(err));
-	a->complained = true;
+	a->complained = now ? now : 1;
 	uv_poll_stop(&a->poll);
 	/* The timer stands in for the watcher in keeping the process alive. */
 	uv_ref((uv_handle_t *)&a->backoff);
@@ -83,7 +86,6 @@ static bool take_one(struct acceptor *a, int listener)
 			back_off(a, errno);
 		return false;
 	}
-	a->complained = false;
 	a->cb(a->data, fd, (struct sockaddr *)&peer, len);
 	return true;
 }

@@ -92,8 +92,7 @@ void channel_close(struct channel *ch)
 	if (!ch || ch->closed)
 		return;
 	ch->closed = true;
-	/* The handle lets go of the descriptor before it is closed, and may be used again for
-	 * something else. */
+	/* The handle lets go of the descriptor before its number can belong to something else. */
 	uv_close((uv_handle_t *)&ch->poll, on_closed);
 	uv_close((uv_handle_t *)&ch->retry, on_closed);
 	fd_close(&ch->fd);
@@ -256,8 +255,7 @@ int channel_flush(struct channel *ch, int ms)
 
 /* ---- receiving ---- */
 
-/* Hand on the frames that are complete. Their buffer stays where it is meanwhile: nobody else
- * reads. */
+/* Hand on the complete frames. Their buffer stays where it is meanwhile: nobody else reads. */
 static void dispatch(struct channel *ch)
 {
 	struct channel_frame frame;

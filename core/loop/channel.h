@@ -17,8 +17,7 @@
 
 /* 64 MB of a user's value, and what is wrapped around it. */
 #define CHANNEL_PAYLOAD_MAX ((64u << 20) + (64u << 10))
-/* Types from here on are bulk: the other side can ask us to hold them back while control frames go
- * on. */
+/* Types from here on are bulk: the other side can have us hold them back, control frames go on. */
 #define CHANNEL_BULK 128
 
 struct channel;
@@ -34,8 +33,7 @@ struct channel_frame {
 
 struct channel_ops {
 	void (*frame)(void *arg, const struct channel_frame *frame);
-	/* The channel has closed by itself. err 0: the other side has ended; else reason says what
-	 * was wrong. Called once. */
+	/* Closed by itself, once. err 0: the other side has ended; else reason says why. */
 	void (*close)(void *arg, int err, const char *reason);
 	/* All that had to wait has been handed to the kernel. */
 	void (*drain)(void *arg);
@@ -65,8 +63,7 @@ void channel_hold(struct channel *ch, bool hold);
 /* Wait, blocking, until all is sent, bulk too. 0, -ETIMEDOUT or -EPIPE. */
 int channel_flush(struct channel *ch, int ms);
 
-/* Read and dispatch until nothing is left; paused or not. Does nothing from within a frame
- * callback. */
+/* Read and dispatch until nothing is left, paused or not. Nothing from within a frame callback. */
 void channel_read(struct channel *ch);
 void channel_pause(struct channel *ch, bool pause);
 /* Whether listening keeps the loop alive (at first it does). Unsent bytes always do. */

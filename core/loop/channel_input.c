@@ -105,8 +105,7 @@ static void collect_fds(struct channel_input *in, struct msghdr *message)
 			add_fd(in, fd);
 		}
 	}
-	/* Our table of descriptors is full and the kernel has dropped it: its place in the order
-	 * stays. */
+	/* Our table is full, the kernel has dropped it: its place in the order stays. */
 	if ((message->msg_flags & MSG_CTRUNC) && in->nfds == before)
 		add_fd(in, -1);
 }

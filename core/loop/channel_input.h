@@ -25,15 +25,17 @@ struct frame_header {
 struct channel_input {
 	char *buffer;
 	size_t start, end, cap;
-	int fds[FDS_PER_MESSAGE +
-		3]; /* received and not yet matched to a frame; -1: lost on the way */
+	/* Received and not yet matched to a frame; -1: lost on the way. */
+	int fds[FDS_PER_MESSAGE + 3];
 	size_t nfds;
 };
 
 /* One read: the number of bytes, 0 at the end, or a negative errno. */
 ssize_t input_receive(struct channel_input *in, int fd);
-/* 1 and the next frame (its data valid until the next input_receive), 0: none is complete, -EPROTO
- * and the reason. */
+/*
+ * 1 and the next frame, its data valid until the next input_receive; 0: none is
+ * complete; -EPROTO and the reason.
+ */
 int input_next(struct channel_input *in, struct channel_frame *frame, char *reason,
 	       size_t reason_size);
 /* Bytes of a frame that is half here, and how many it will have. */

@@ -57,15 +57,14 @@ static size_t packet_left(const struct packet *p)
 static void append(struct packet **head, struct packet **tail, struct packet *p)
 {
 	p->next = NULL;
-	if (*head)
+	if (*tail)
 		(*tail)->next = p;
 	else
 		*head = p;
 	*tail = p;
 }
 
-/* May a copied frame go into the last packet? Not behind a borrowed payload, and not with a
- * descriptor of its own. */
+/* May a frame join the last packet? Not behind a borrowed payload, not with a descriptor. */
 static bool fits(const struct packet *p, size_t need, int fd, bool bulk)
 {
 	return p && fd < 0 && p->bulk == bulk && !p->borrowed.release && p->cap - p->size >= need;

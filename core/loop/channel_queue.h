@@ -23,8 +23,7 @@ struct channel_queue {
 	bool hold;
 };
 
-/* One frame on its way in. `release` NULL: the payload is copied; else it is borrowed until
- * release(arg). */
+/* A frame's content. `release` NULL: it is copied; else it is borrowed until release(arg). */
 struct channel_payload {
 	const char *data;
 	size_t size;

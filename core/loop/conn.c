@@ -198,10 +198,8 @@ ssize_t conn_read(struct conn *c, void *into, size_t len)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	if (n == 0) {
+	if (n == 0)
 		c->eof = true;
-		update(c);
-	}
 	return n;
 }
 

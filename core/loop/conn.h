@@ -75,7 +75,7 @@ static inline bool conn_alive(const struct conn *c, uint64_t life)
 
 /* Level-triggered: ops->readable comes as long as there is something to read. */
 int conn_watch(struct conn *c, bool read);
-/* Bytes read, 0 at the end (eof is then set), -EAGAIN, or another negative errno. */
+/* Bytes read, 0 at the end (eof is then set: close, or conn_watch once more), -EAGAIN, or another negative errno. */
 ssize_t conn_read(struct conn *c, void *into, size_t len);
 
 /* Send now what the socket takes and keep a copy of the rest. Returns 0 or -errno; then the owner should close. */

@@ -199,8 +199,8 @@ ssize_t net_read(struct net_conn *c, const char **bytes)
 	if (c->conn.eof)
 		return 0;
 	n = conn_read(&c->conn, scratch, sizeof(scratch));
-	if (n == -EAGAIN) {
-		err = conn_watch(&c->conn, true);
+	if (n == -EAGAIN || n == 0) {
+		err = conn_watch(&c->conn, n != 0);
 		if (err)
 			n = err;
 	}

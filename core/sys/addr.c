@@ -238,7 +238,7 @@ static void format_port(char *out, in_port_t port)
 	snprintf(out + used, ADDR_TEXT - used, ":%u", ntohs(port));
 }
 
-void addr_format_host(const struct sockaddr *sa, socklen_t len, char out[ADDR_TEXT])
+static void format_host(const struct sockaddr *sa, socklen_t len, char out[ADDR_TEXT])
 {
 	if (sa->sa_family == AF_INET)
 		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, out, ADDR_TEXT);
@@ -251,7 +251,7 @@ void addr_format_host(const struct sockaddr *sa, socklen_t len, char out[ADDR_TE
 void addr_format(const struct sockaddr *sa, socklen_t len, char out[ADDR_TEXT])
 {
 	if (sa->sa_family != AF_INET6) {
-		addr_format_host(sa, len, out);
+		format_host(sa, len, out);
 		if (sa->sa_family == AF_INET)
 			format_port(out, ((const struct sockaddr_in *)sa)->sin_port);
 		return;

@@ -44,7 +44,5 @@ int addr_resolve(const struct addr *addr, struct addr *out, size_t max);
 
 /* "127.0.0.1:80" (mapped v4 too), "[::1]:80", "unix:/path", "unix:" for a socket without a name. */
 void addr_format(const struct sockaddr *sa, socklen_t len, char out[ADDR_TEXT]);
-/* The same without the port: "127.0.0.1", "::1", "unix:". */
-void addr_format_host(const struct sockaddr *sa, socklen_t len, char out[ADDR_TEXT]);
 
 #endif

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -142,28 +141,6 @@ ssize_t fd_write(int fd, const void *data, size_t size)
 		n = write(fd, data, size);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
-}
-
-int fd_write_all(int fd, const void *data, size_t size)
-{
-	const char *from = data;
-
-	while (size > 0) {
-		ssize_t n = fd_write(fd, from, size);
-
-		if (n == -EAGAIN) {
-			struct pollfd wait = { .fd = fd, .events = POLLOUT };
-
-			if (poll(&wait, 1, -1) < 0 && errno != EINTR)
-				return -errno;
-			continue;
-		}
-		if (n < 0)
-			return (int)n;
-		from += n;
-		size -= (size_t)n;
-	}
-	return 0;
 }
 
 ssize_t fd_read_file(const char *path, char *data, size_t size)

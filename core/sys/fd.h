@@ -37,8 +37,6 @@ int fd_cloexec(int fd, bool on);
 /* One read(2) or write(2), repeated while signals interrupt it. */
 ssize_t fd_read(int fd, void *data, size_t size);
 ssize_t fd_write(int fd, const void *data, size_t size);
-/* All of it; waits where the descriptor is nonblocking. */
-int fd_write_all(int fd, const void *data, size_t size);
 /* The whole of a small file (as in /proc): at most size - 1 bytes, ended by NUL. Returns its length
  * or -errno. */
 ssize_t fd_read_file(const char *path, char *data, size_t size);

@@ -18,6 +18,7 @@
 
 #include "sys/addr.h"
 #include "sys/fd.h"
+#include "sys/unix_bind.h"
 
 #define CANDIDATES 16
 
@@ -119,46 +120,7 @@ static int open_inet(struct listener *l, const struct addr *addr, const struct l
 	return failed(err, why, "bind %s", o->address);
 }
 
-/* Does anyone answer there? 0: no, and the file may be replaced. */
-static int unix_file_stale(const struct addr *addr)
-{
-	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
-	struct stat st;
-	int fd, err;
-
-	if (lstat(un->sun_path, &st) < 0)
-		return -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EADDRINUSE;
-	fd = socket_open(AF_UNIX);
-	if (fd < 0)
-		return fd;
-	err = connect(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : -EADDRINUSE;
-	fd_close(&fd);
-	/* A full backlog (EAGAIN) and a socket that is not ours to connect to (EACCES) are alive,
-	 * for all we know. */
-	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
-}
-
-static int bind_unix(int fd, const struct addr *addr)
-{
-	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
-	int err;
-
-	if (bind(fd, (const struct sockaddr *)un, addr->len) == 0)
-		return 0;
-	if (errno != EADDRINUSE)
-		return -errno;
-	err = unix_file_stale(addr);
-	if (err && err != -ENOENT)
-		return err;
-	if (!err && unlink(un->sun_path) < 0 && errno != ENOENT)
-		return -errno;
-	return bind(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : 0;
-}
-
-/* Between bind and listen nobody can connect, so mode and owner are in force before the first
- * client. */
+/* Nobody can connect before listen, so mode and owner are in force before the first client. */
 static int unix_file_claim(struct listener *l, const struct listen_options *o, char *why)
 {
 	struct stat st;
@@ -182,7 +144,7 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 	l->fd = socket_open(AF_UNIX);
 	if (l->fd < 0)
 		return failed(l->fd, why, "socket");
-	err = bind_unix(l->fd, addr);
+	err = unix_bind(l->fd, addr);
 	if (err)
 		return failed(err, why, "bind %s", o->address);
 	memcpy(l->path, ((const struct sockaddr_un *)&addr->sa)->sun_path, sizeof(l->path));

@@ -140,9 +140,11 @@ static void put_text_head(struct out *out, bool color, const struct log_record *
 size_t log_encode(char *data, size_t room, enum log_format format, bool color,
 		  const struct log_record *r)
 {
-	struct out out = { .data = data, .room = room };
+	struct out out = { 0 };
 	char text[64];
 
+	out.data = data;
+	out.room = room;
 	if (format == LOG_TEXT) {
 		put_text_head(&out, color, r);
 		put_message(&out, format, r->text, r->size);

@@ -66,13 +66,15 @@ ssize_t notify_receive(int fd, char text[NOTIFY_TEXT], pid_t *pid, uid_t *uid)
 		struct cmsghdr align;
 		char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(NOTIFY_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { .iov_base = text, .iov_len = NOTIFY_TEXT };
+	struct iovec iov;
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	ssize_t n;
 
+	iov.iov_base = text;
+	iov.iov_len = NOTIFY_TEXT;
 	*pid = -1;
 	*uid = (uid_t)-1;
 	do

@@ -96,7 +96,6 @@ pid_t proc_waitpid(pid_t pid, int options, enum proc_state *state, int *status);
 /* Whom proc_reap_orphans must leave to others. proc_fork and proc_spawn add by themselves. */
 int proc_known_add(pid_t pid);
 void proc_known_remove(pid_t pid);
-bool proc_known(pid_t pid);
 /*
  * Reap dead children that nobody waits for: orphans that came home, and what
  * proc_close let go. Left alone are the known ones, those in our own process group

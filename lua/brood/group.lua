@@ -27,12 +27,16 @@ Group.__index = Group
 
 local M = {}
 
+-- One that was ready is replaced at once, unless such ends follow upon each other without a breath
+-- in between; one that never became ready is tried again with more and more patience.
+local AFTER_READY = { immediate = 10, stable_after = 0.1, delay = 0.05, max_delay = 1 }
+local AFTER_FAILURE = { delay = 0.1, max_delay = 30 }
 local START_ATTEMPTS = 3 -- failed starts of a slot before the first start of the group counts as failed
 
 local now = clock.now
 
 --- A group; nothing is started yet.
----@param options table name, size, make = fn(member) -> Process, respawn, restart (a rules.restart policy), surge, pause
+---@param options table name, size, make = fn(member) -> Process, respawn, surge, pause, after_ready, after_failure
 ---@return brood.Group
 function M.new(options)
   return setmetatable({
@@ -46,7 +50,8 @@ function M.new(options)
     holders = {}, -- slot -> the member that holds it
     state = "stopped",
     last_id = 0,
-    restart = restart.new(options.restart or {}),
+    after_ready = restart.new(options.after_ready or AFTER_READY),
+    after_failure = restart.new(options.after_failure or AFTER_FAILURE),
     retries = {}, -- slot -> timer of the next try
     failures = {}, -- slot -> failed starts in a row
   }, Group)
@@ -142,14 +147,15 @@ local function schedule(self, slot, delay)
 end
 
 -- One of ours has ended that nobody told to go.
-local function lost(self, member, uptime)
+local function lost(self, member)
   if not self.respawn or self.state ~= "running" then
     return
   end
-  local verdict = restart.exited(self.restart, now(), uptime, math.random())
+  local uptime = member.ready_at and now() - member.ready_at or 0
+  local policy = member.ready_at and self.after_ready or self.after_failure
+  local verdict = restart.exited(policy, now(), uptime, math.random())
   if verdict.delay > 0 then
-    log.warn(("%s: worker %d ended after %.1f s, the next one in %.1f s"):format(self.name, member.id, uptime,
-      verdict.delay))
+    log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
   end
   self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
   schedule(self, member.slot, verdict.delay)
@@ -172,7 +178,7 @@ local function on_exit(self, member)
     member.on_gone()
   end
   if held then
-    lost(self, member, was_ready and now() - member.ready_at or 0)
+    lost(self, member)
   end
   settle_start(self)
   settle_stop(self)
@@ -221,6 +227,7 @@ function Group:launch(slot, done)
         return
       end
       member.ready_at = now()
+      restart.reset(self.after_failure)
       self.failures[slot] = 0
       self:emit("online", member)
       if done then

@@ -67,7 +67,10 @@ local function take(self, cb, name, whole)
       self._whole = value
     end
     if cb == nil then
-      return value, err
+      if value then
+        return value
+      end
+      return nil, err
     end
     return task.run(cb, name, function(done)
       done(err, value)
@@ -160,9 +163,12 @@ end
 
 -- ---- responses ------------------------------------------------------------------------------------------------------
 
+---@alias brood.HeaderValue string|number|string[]|nil
+
 ---@class brood.Response
 ---@field status fun(self: brood.Response, code: integer): brood.Response?, brood.Error?
----@field header fun(self: brood.Response, name: string, value: string|number|string[]|nil): brood.Response?, brood.Error? replaces; a list sends one line each, nil removes
+--- `header` replaces; a list sends one line each, nil removes.
+---@field header fun(self: brood.Response, name: string, value: brood.HeaderValue): brood.Response?, brood.Error?
 ---@field finish fun(self: brood.Response, body?: string): brood.Response?, brood.Error?
 local Response = core.http.response
 
@@ -249,7 +255,7 @@ local spec = {
   max_body = { type = "size", default = 10 * 1024 ^ 2, off = true, doc = "beyond it 413" },
   header_timeout = { type = "duration", default = 10, off = true, doc = "for a whole head to come; then 408" },
   body_timeout = { type = "duration", default = 60, off = true, doc = "between two pieces of a body; then 408" },
-  write_timeout = { type = "duration", default = 60, off = true, doc = "between two moves of a client that takes its answer" },
+  write_timeout = { type = "duration", default = 60, off = true, doc = "between two pieces of an answer taken" },
   idle_timeout = { type = "duration", default = 60, off = true, doc = "between two requests of one connection" },
   request_timeout = { type = "duration", off = true, doc = "for an answer to be complete; then 503" },
 }

@@ -31,8 +31,10 @@ end
 function Conn:read(cb)
   local raw = self.core
   local bytes, err = raw:read()
-  if bytes ~= false and cb == nil then
-    return bytes, err
+  if cb == nil and bytes then
+    return bytes
+  elseif cb == nil and bytes == nil then
+    return nil, err
   end
   return task.run(cb, "conn:read", function(done)
     local function again()
@@ -59,8 +61,10 @@ end
 function Conn:write(data, cb)
   local raw = self.core
   local sent, err = raw:write(data)
-  if sent ~= false and cb == nil then
-    return sent, err
+  if cb == nil and sent then
+    return true
+  elseif cb == nil and sent == nil then
+    return nil, err
   end
   return task.run(cb, "conn:write", function(done)
     if sent ~= false then

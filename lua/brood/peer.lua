@@ -5,21 +5,14 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
+local inbox = require "brood.inbox"
 local log = require "brood.log"
 local message = require "brood.message"
 local protocol = require "brood.rules.protocol"
 local task = require "brood.task"
-local timer = require "brood.timer"
 
 --- Sent and not read by the other side: from here on it is ended.
 local UNREAD_MAX = 256 * 1024 * 1024
---- Received before somebody listens: from HOLD on the other side is asked to wait with messages, from PAUSE on nothing is read.
-local INBOX_HOLD = 1024 * 1024
-local INBOX_PAUSE = 16 * 1024 * 1024
---- What a kept message costs beside its bytes.
-local ENTRY_COST = 100
---- How long an `exit` waits behind messages to which nobody listens.
-local ORDERED_GRACE = 1
 
 local TYPES = protocol.types
 local MESSAGE, MESSAGE_ROOM = TYPES.message.number, TYPES.message.room
@@ -28,8 +21,8 @@ local OTHER = { parent = "child", child = "parent" }
 ---@class brood.PeerOptions
 ---@field role brood.Role what this side is
 ---@field name? string what the log calls the other side
----@field target? table the emitter that gets `message`, `drain`, `disconnect`; its on_listen calls peer:listening(). Default: the peer
----@field deliver? fun(value: any, fd: integer?, err: brood.Error?) gets every message in place of listeners; nothing is kept then
+---@field target? table the emitter of `message`, `drain`, `disconnect` (the peer); its on_listen calls peer:listening()
+---@field deliver? fun(value: any, fd: integer?, err: brood.Error?) gets every message in place of listeners
 ---@field disconnect? fun(err: brood.Error?) in place of the event
 ---@field overflow? fun(bytes: integer) the other side leaves too much unread and must be killed
 ---@field keep_alive? boolean a listener of `message` keeps this process running
@@ -53,26 +46,18 @@ local function is_heard(self)
   return self.deliver or emitter.has_listener(self.target, "message") or emitter.has_listener(self.target, "*")
 end
 
-local function forget_inbox(self)
-  for i = self.first, self.last do
-    close_fd(self.inbox[i].fd)
-  end
-  self.inbox, self.first, self.last, self.inbox_bytes = {}, 1, 0, 0
-end
-
 -- What it sends makes no sense: nothing after it can be trusted.
 local function fault(self, text)
   local chan = self.channel
   if chan then
     chan:close()
-    forget_inbox(self)
+    self.inbox:clear()
     self:ended(E.new("protocol", "%s", text))
   end
 end
 
 local function lost_fd(self, fd_error)
-  local err = E.new(fd_error, "the descriptor that came with a message was lost: this process has too many open files (%s)",
-    fd_error)
+  local err = E.new(fd_error, "the descriptor that came with a message was lost (%s): too many are open here", fd_error)
   log.error(("%s: %s"):format(self.name, err.message))
   return err
 end
@@ -95,7 +80,6 @@ local function deliver(self, entry)
 end
 
 local function handle_control(self, entry)
-  entry.handled = true
   local handler = self.handlers[entry.type.name]
   if not handler then
     return close_fd(entry.fd)
@@ -114,22 +98,6 @@ local function handle_control(self, entry)
   handler(value, entry.fd)
 end
 
-local function is_due(self, entry)
-  return entry.type or is_heard(self)
-end
-
--- Somebody listens again, or nothing is left: the other side may go on.
-local function reopen(self)
-  if self.holding then
-    self.holding = false
-    self:post("go")
-  end
-  if self.paused and self.channel then
-    self.paused = false
-    self.channel:resume()
-  end
-end
-
 local function finish(self)
   if self.over and not self.reported then
     self.reported = true
@@ -141,87 +109,48 @@ local function finish(self)
   end
 end
 
--- Hand on what was kept, as long as somebody listens: `once` takes one.
-local function drain_inbox(self)
-  self.draining = false
-  while self.first <= self.last do
-    local entry = self.inbox[self.first]
-    if not is_due(self, entry) then
-      break
-    end
-    self.inbox[self.first] = nil
-    self.first = self.first + 1
-    self.inbox_bytes = self.inbox_bytes - #entry.payload - ENTRY_COST
-    if entry.type then
-      handle_control(self, entry)
-    else
-      deliver(self, entry)
-    end
-  end
-  if self.first > self.last then
-    self.first, self.last, self.inbox_bytes = 1, 0, 0
-    reopen(self)
-  end
-  finish(self)
-end
-
--- In a turn of its own: whoever adds a listener has not finished yet.
-local function schedule_drain(self)
-  if not self.draining then
-    self.draining = true
-    timer.after(0, function()
-      drain_inbox(self)
-    end)
-  end
-end
-
-local function keep(self, entry)
-  self.last = self.last + 1
-  self.inbox[self.last] = entry
-  self.inbox_bytes = self.inbox_bytes + #entry.payload + ENTRY_COST
-  if self.inbox_bytes > INBOX_HOLD and not self.holding then
-    self.holding = true
-    self:post("hold")
-  end
-  if self.inbox_bytes > INBOX_PAUSE and not self.paused and self.channel then
-    self.paused = true
-    self.channel:pause()
-  end
-end
-
--- An `exit` comes after the messages before it. Where nobody ever listens to those, it comes all the same.
-local function keep_ordered(self, entry)
-  keep(self, entry)
-  timer.after(ORDERED_GRACE, function()
-    if not entry.handled and not is_heard(self) then
-      log.debug(("%s: %d messages were never listened to"):format(self.name, self.last - self.first))
-      forget_inbox(self)
-      handle_control(self, entry)
-    end
-  end):unref()
-end
-
-local function on_message(self, payload, fd, fd_error)
-  local entry = { payload = payload, fd = fd, fd_error = fd_error }
-  if self.first <= self.last or not is_heard(self) then
-    keep(self, entry)
-  else
-    deliver(self, entry)
-  end
+local function inbox_of(self)
+  return inbox.new {
+    name = self.name,
+    is_heard = function()
+      return is_heard(self)
+    end,
+    take = function(entry)
+      if entry.type then
+        handle_control(self, entry)
+      else
+        deliver(self, entry)
+      end
+    end,
+    drop = function(entry)
+      close_fd(entry.fd)
+    end,
+    hold = function(on)
+      self:post(on and "hold" or "go")
+    end,
+    pause = function(on)
+      if self.channel then
+        self.channel[on and "pause" or "resume"](self.channel)
+      end
+    end,
+    drained = function()
+      finish(self)
+    end,
+  }
 end
 
 local function on_frame(self, number, room, payload, fd, fd_error)
   if number == MESSAGE and room == MESSAGE_ROOM then
-    return on_message(self, payload, fd, fd_error)
+    return self.inbox:put { payload = payload, fd = fd, fd_error = fd_error }
   end
   local entry_type, why = protocol.check(number, room, self.other)
   if not entry_type then
     close_fd(fd)
     return fault(self, why)
   end
-  local entry = { type = entry_type, payload = payload, fd = fd, fd_error = fd_error }
-  if entry_type.ordered and self.first <= self.last then
-    keep_ordered(self, entry)
+  local entry = { type = entry_type, payload = payload, fd = fd, fd_error = fd_error, ordered = entry_type.ordered }
+  if entry.ordered then
+    self.inbox:put(entry)
   else
     handle_control(self, entry)
   end
@@ -252,7 +181,7 @@ function Peer:ended(err)
     log.error(("%s: the channel is closed: %s"):format(self.name, err.message))
   end
   answer_flushes(self, stopped(self))
-  if not self.draining then
+  if not self.inbox.draining then
     finish(self)
   end
 end
@@ -327,7 +256,8 @@ end
 ---@return boolean? sent, brood.Error? err
 function M.send(self, value, fd)
   if fd ~= nil and (type(fd) ~= "number" or fd < 0 or fd % 1 ~= 0) then
-    error(("send: the descriptor must be a number, got %s"):format(type(fd) == "number" and fd or type(fd)), callers_level())
+    local got = type(fd) == "number" and fd or type(fd)
+    error(("send: the descriptor must be a number, got %s"):format(got), callers_level())
   end
   local payload, err = message.encode(value)
   if not payload then
@@ -405,8 +335,8 @@ function Peer:read_now()
   if self.channel then
     self.channel:read_now()
   end
-  if self.draining then
-    drain_inbox(self)
+  if self.inbox.draining then
+    self.inbox:drain()
   end
 end
 
@@ -426,8 +356,8 @@ end
 --- A listener was added to the target, or taken from it.
 function Peer:listening()
   self:hold_loop(self.held)
-  if self.first <= self.last and is_heard(self) then
-    schedule_drain(self)
+  if is_heard(self) then
+    self.inbox:heard()
   end
 end
 
@@ -463,9 +393,9 @@ function M.new(fd, options)
     role = options.role, other = OTHER[options.role], name = options.name or "the " .. OTHER[options.role],
     deliver = options.deliver, on_disconnect = options.disconnect, on_overflow = options.overflow,
     keep_alive = options.keep_alive or false, held = false,
-    handlers = {}, flushes = {}, inbox = {}, first = 1, last = 0, inbox_bytes = 0,
-    closed = false, holding = false, paused = false, owes_drain = false, draining = false,
+    handlers = {}, flushes = {}, closed = false, owes_drain = false,
   }, Peer)
+  self.inbox = inbox_of(self)
   self.target = options.target or self
   local chan, err = core.channel.new(fd, {
     frame = function(...)

@@ -11,7 +11,7 @@ local M = {}
 local Server = {}
 
 -- One that listens lives on, though its script may have let go of it: its listeners would go with it.
-local listening = {}
+local listening = {} -- luacheck: ignore 241
 
 -- A server opened before a fork is the parent's, and so are its listeners.
 local function state(self)
@@ -43,8 +43,8 @@ local function check_target(target, is_list)
   if kind == "string" or kind == "number" or (kind == "table" and type(target.address) ~= "nil") then
     return
   end
-  error(("server:listen: expected an address (\"host:port\", \"unix:/path\", a port), {address = ...} or a list of %s, got %s")
-    :format(is_list and "them" or "these", kind), 3)
+  error(('server:listen: %s must be an address ("host:port", "unix:/path", a port) or { address = ... }, got %s')
+    :format(is_list and "each of the list" or "the argument", kind), 3)
 end
 
 local function close_listeners(list)
@@ -54,7 +54,8 @@ local function close_listeners(list)
 end
 
 --- Start to accept at an address, several, or on descriptors.
----@param where string|integer|table "host:port", "unix:/path", a port, { address = ... }, a list of these, or a list of descriptors (which stay the caller's)
+--- A list of numbers is one of descriptors, which stay the caller's.
+---@param where string|integer|table "host:port", "unix:/path", a port, { address = ... }, or a list of these
 ---@return brood.Server? self, brood.Error? err
 function Server:listen(where)
   local targets = each_target(where)

@@ -1,5 +1,5 @@
---- Channels below all Lua values: frames, descriptors, broken and hostile input, back-pressure. Both ends in one process,
---- or a raw socket as the other end.
+--- Channels below all Lua values: frames, descriptors, broken and hostile input, back-pressure. Both ends are in this
+--- process, or the other one is a raw socket.
 local ffi = require "ffi"
 local lu = require "luaunit"
 local uv = require "luv"
@@ -340,11 +340,13 @@ T["a channel may be closed in its own callbacks"] = function()
 end
 
 T["reading from within a frame's callback does nothing"] = function()
-  local order, a, raw = {}, nil, nil
-  a, raw = with_raw { frame = function(_, _, payload)
+  local order, a = {}, nil
+  local function on_frame(_, _, payload)
     a.chan:read_now()
     table.insert(order, payload)
-  end }
+  end
+  local raw
+  a, raw = with_raw { frame = on_frame }
   uv.fs_write(raw, frame(3, "one") .. frame(3, "two"))
   s.wait(function()
     return #order == 2
@@ -379,8 +381,8 @@ T["a closed channel answers every method"] = function()
 end
 
 T["an error in a callback is logged and the next frame comes"] = function()
-  local n, a, raw = 0, nil, nil
-  a, raw = with_raw { frame = function()
+  local n = 0
+  local a, raw = with_raw { frame = function()
     n = n + 1
     if n == 1 then
       error("raised by the spec: this belongs in the log")

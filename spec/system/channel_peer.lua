@@ -98,7 +98,7 @@ T["messages are kept, in order, until somebody listens"] = function()
     parent:send(i)
   end
   s.wait(function()
-    return child.last == 100
+    return child.inbox:count() == 100
   end)
   local got = collect(child)
   parent:send(101)
@@ -157,10 +157,10 @@ T["a sender that does not wait does not fill the memory of one that does not lis
     parent:send(("x"):rep(1000000))
   end
   s.wait(function()
-    return child.paused or parent.channel == nil or child.holding
+    return child.inbox.paused or child.inbox.holding
   end)
   s.remains(function()
-    return child.inbox_bytes < 20 * 1024 * 1024
+    return child.inbox.bytes < 20 * 1024 * 1024
   end, 0.2)
   arrived(collect(child), 40)
 end
@@ -201,7 +201,7 @@ T["disconnect is told once, after the messages that came before it"] = function(
   parent:send(1)
   parent:send(2)
   s.wait(function()
-    return child.last == 2
+    return child.inbox:count() == 2
   end)
   child:on("message", function(v)
     table.insert(seen, v)
@@ -281,7 +281,7 @@ T["an exit comes after the messages before it"] = function()
   parent:send(2)
   parent:post("exit", 3)
   s.wait(function()
-    return child.last == 3
+    return child.inbox:count() == 3
   end)
   child:on("message", function(v)
     table.insert(seen, v)
@@ -339,7 +339,7 @@ end
 
 T["another emitter can be the one that tells the messages"] = function()
   local emitter = require "brood.emitter"
-  local owner = emitter.mixin { }
+  local owner = emitter.mixin {}
   local parent, child = both({}, { target = owner })
   owner.on_listen = function()
     child:listening()
@@ -347,7 +347,7 @@ T["another emitter can be the one that tells the messages"] = function()
   local got = {}
   parent:send("for the owner")
   s.wait(function()
-    return child.last == 1
+    return child.inbox:count() == 1
   end)
   owner:on("message", function(v)
     table.insert(got, v)

@@ -91,7 +91,8 @@ function T.test_a_late_word_changes_nothing()
 end
 
 function T.test_an_illegal_or_unknown_event_raises_and_names_both()
-  lu.assertErrorMsgContains("a process that is stopped cannot have the event 'exited'", states.next, "stopped", "exited")
+  lu.assertErrorMsgContains("a process that is stopped cannot have the event 'exited'",
+    states.next, "stopped", "exited")
   lu.assertErrorMsgContains("'explode'", states.next, "ready", "explode")
   lu.assertFalse(states.legal("stopped", "exited"))
 end

@@ -93,7 +93,9 @@ T["bytes that are no value are an error, not a crash"] = function()
 end
 
 T["an error table keeps all of it that can be sent"] = function()
-  local payload = message.encode_error { message = "broken", code = "exit", traceback = "trace", fn = print, list = { 1 } }
+  local payload = message.encode_error {
+    message = "broken", code = "exit", traceback = "trace", fn = print, list = { 1 },
+  }
   local _, err = message.decode(payload)
   lu.assertEquals(err, { message = "broken", code = "exit", traceback = "trace", list = { 1 } })
   local _, plain = message.decode(message.encode_error("text"))

@@ -34,7 +34,7 @@ return function(M)
         local ok, normal = M.check(spec.of, value[key], join(path, key), report)
         result[key], all_ok = normal, all_ok and ok
       end
-      if spec.min and #result < spec.min then
+      if spec.min and #value < spec.min then
         return wrong(spec, value, path, report)
       end
       return all_ok, result

@@ -50,12 +50,13 @@ kinds.kinds.control = {
   expected = 'an address like "unix:/path" or a table with address =',
   many = function(spec, value, where, report)
     local ok, control, parsed = address_record(spec, keys.control_fields, value, where, report)
-    if parsed and parsed.kind ~= "unix" and not control.token and type(value) ~= "table"
-      and keys.control_fields.token.available == false then
-      report { key = where, kind = "unavailable", problem = "over TCP is not available yet: use a Unix socket" }
-      return false
-    elseif parsed and parsed.kind ~= "unix" and not control.token then
-      report { key = where, kind = "conflict", problem = "over TCP needs a token beside the address" }
+    if parsed and parsed.kind ~= "unix" and not control.token then
+      local later = keys.control_fields.token.available == false
+      report {
+        key = where, kind = later and "unavailable" or "conflict",
+        problem = later and "over TCP is not available yet: use a Unix socket"
+          or "over TCP needs a token beside the address",
+      }
       return false
     end
     return ok, control

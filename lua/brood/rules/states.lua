@@ -2,11 +2,9 @@
 --- action. Every pair has a row, so that nothing is left to chance: what cannot
 --- happen says `illegal`, what may come late or twice says `ignored`.
 ---
----     stopped --start--> starting --ready--> ready <--work/rest--> busy
----        ^                  |                  |                     |
----        |                  +---- stop, start_failed, exited, kill --+
----        |                                     v
----        +--------------ended-------------- stopping         stopped --fault--> faulted
+---     stopped --start--> starting --ready--> ready <--work, rest--> busy
+---     starting, ready, busy --stop, kill, exited (and starting --start_failed)--> stopping
+---     stopping --ended--> stopped --fault--> faulted --start--> starting
 ---
 --- `brood.process` drives itself from it; whoever decides to start again (a group, a
 --- spinner) only ever sends `start`, `stop`, `kill` and `fault`.

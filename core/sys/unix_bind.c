@@ -1,0 +1,48 @@
+/*
+ * unix_bind.c - binding a Unix socket where a crashed process may have left its file.
+ */
+#include "sys/unix_bind.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Does anyone answer there? 0: no, and the file may be replaced. */
+static int unix_file_stale(const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
+	struct stat st;
+	int fd, err;
+
+	if (lstat(un->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	err = connect(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : -EADDRINUSE;
+	close(fd);
+	/* A full backlog (EAGAIN) and one we may not connect to (EACCES) are alive, for all we
+	 * know. */
+	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+int unix_bind(int fd, const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
+	int err;
+
+	if (bind(fd, (const struct sockaddr *)un, addr->len) == 0)
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	err = unix_file_stale(addr);
+	if (err && err != -ENOENT)
+		return err;
+	if (!err && unlink(un->sun_path) < 0 && errno != ENOENT)
+		return -errno;
+	return bind(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : 0;
+}

@@ -1,0 +1,263 @@
+--- The config schema: what it knows, how it merges, and how it complains.
+local keys = require "brood.rules.schema_keys"
+local kinds = require "brood.rules.kinds"
+local lu = require "luaunit"
+local schema = require "brood.rules.schema"
+
+local T = {}
+
+local context = { cpus = 3, directory = "/srv/app" }
+
+local function effective(config)
+  local result, mistakes = schema.validate(config, context)
+  lu.assertNil(mistakes, mistakes and schema.format(mistakes))
+  return result
+end
+
+-- The messages of all mistakes.
+local function complaints(config, more)
+  local result, mistakes = schema.validate(config, more or context)
+  lu.assertNil(result)
+  local messages = {}
+  for i, mistake in ipairs(mistakes) do
+    messages[i] = mistake.message
+  end
+  return messages, mistakes
+end
+
+local function complaint(config, more)
+  local messages = complaints(config, more)
+  lu.assertEquals(#messages, 1, table.concat(messages, "\n"))
+  return messages[1]
+end
+
+-- The value of an example, which is Lua source.
+local function value_of(source)
+  return assert(loadstring("return " .. source))()
+end
+
+function T.test_every_key_of_the_contract_is_known()
+  local names = [[app command listen workers timeout preload daemonize working_directory pidfile stdout_path stderr_path
+    access_log user group umask limits env graceful_timeout start_timeout max_requests max_requests_jitter max_memory
+    max_lifetime rollout control signals on_start before_exec before_fork after_fork worker_ready worker_exit on_stop
+    clusters pools services backends proxy]]
+  local count = 0
+  for name in names:gmatch("%S+") do
+    lu.assertNotNil(schema.fields[name], name)
+    count = count + 1
+  end
+  lu.assertEquals(#schema.keys, count)
+end
+
+function T.test_every_key_has_a_kind_documentation_and_an_example_that_it_accepts()
+  for _, key in ipairs(schema.keys) do
+    lu.assertTrue(key.any_of ~= nil or kinds.kinds[key.type] ~= nil, key.name)
+    lu.assertIsString(key.doc, key.name)
+    lu.assertIsString(kinds.expected(key), key.name)
+    lu.assertIsString(key.example, key.name)
+    -- What an example contains may come later than its key, but must be known.
+    kinds.check(key, value_of(key.example), key.name, function(mistake)
+      lu.assertEquals(mistake.kind, "unavailable", key.name .. ": " .. tostring(mistake.problem))
+    end)
+  end
+end
+
+function T.test_every_default_is_in_normal_form()
+  for _, key in ipairs(schema.keys) do
+    if key.default ~= nil then
+      local ok, normal = kinds.check(key, key.default, key.name, function() end)
+      lu.assertTrue(ok, key.name)
+      lu.assertEquals(normal, key.default, key.name)
+    end
+  end
+end
+
+function T.test_a_cluster_takes_no_key_of_the_master()
+  for name in ("pidfile control daemonize signals stdout_path stderr_path clusters proxy"):gmatch("%S+") do
+    lu.assertNil(schema.cluster_fields[name], name)
+  end
+  for _, name in ipairs { "app", "command", "listen", "workers", "rollout", "before_fork", "worker_exit", "env" } do
+    lu.assertNotNil(schema.cluster_fields[name], name)
+  end
+end
+
+function T.test_a_key_that_is_not_available_yet_is_refused_by_name_and_has_no_default()
+  for _, key in ipairs(schema.keys) do
+    if key.available == false then
+      local messages = complaints { app = "app.lua", [key.name] = value_of(key.example) }
+      lu.assertEquals(messages, { ("`%s` is not available yet"):format(key.name) })
+      lu.assertNil(effective({ app = "app.lua" })[key.name])
+    end
+  end
+end
+
+function T.test_an_editor_knows_exactly_the_keys_that_are_available()
+  local root = debug.getinfo(1, "S").source:match("^@(.*)spec/unit/schema.lua$")
+  local text = io.open(root .. "lua/brood/types.lua"):read("*a")
+  local class = text:match("%-%-%-@class brood.ConfigFile\n(.-)\n\n") .. "\n"
+  local annotated = {}
+  for name in class:gmatch("%-%-%-@field ([%a_]+)%?? ") do
+    annotated[name] = true
+  end
+  for _, key in ipairs(schema.keys) do
+    lu.assertEquals(annotated[key.name] == true, key.available ~= false, key.name)
+  end
+end
+
+function T.test_all_mistakes_are_listed()
+  local messages = complaints {
+    worker = 4, listen = { "nowhere", { address = ":80", backlog = "many" } }, graceful_timeout = "abc",
+    before_fork = 1,
+  }
+  lu.assertEquals(messages, {
+    "unknown key `worker` (did you mean `workers`?)",
+    '`listen[1]` must be an address (a port, "host:port", "[v6]:port" or "unix:/path") or a table with address =, '
+      .. 'got "nowhere": the port is missing',
+    '`listen[2].backlog` must be a whole number from 1 to 65535, got "many"',
+    '`graceful_timeout` must be a duration (a number of seconds or a string like "5s"), or false, got "abc"',
+    "`before_fork` must be a function, got 1",
+    '`app` is missing: there is nothing to run (e.g. app = "app.lua")',
+  })
+end
+
+function T.test_a_mistake_has_its_parts_for_programs()
+  local _, mistakes = complaints { app = "app.lua", worker = 1, start_timeout = "x" }
+  lu.assertEquals(mistakes[1].kind, "unknown")
+  lu.assertEquals(mistakes[1].suggestion, "workers")
+  lu.assertEquals(mistakes[2].key, "start_timeout")
+  lu.assertStrContains(mistakes[2].expected, "a duration")
+end
+
+function T.test_mistakes_are_counted_and_the_file_is_named()
+  local _, mistakes = complaints { app = "app.lua", worker = 1 }
+  lu.assertEquals(schema.format(mistakes, "brood.lua"),
+    "brood.lua has a mistake:\n  unknown key `worker` (did you mean `workers`?)")
+  _, mistakes = complaints { worker = 1 }
+  lu.assertStrContains(schema.format(mistakes), "the config has 2 mistakes:\n")
+end
+
+function T.test_what_other_servers_call_it_is_understood()
+  lu.assertEquals(complaint { app = "a.lua", bind = ":80" }, "unknown key `bind` (did you mean `listen`?)")
+  lu.assertEquals(complaint { app = "a.lua", cwd = "/" }, "unknown key `cwd` (did you mean `working_directory`?)")
+end
+
+function T.test_a_config_that_is_no_table_is_refused()
+  lu.assertEquals(complaint(5), "the config must return a table, got 5")
+  lu.assertEquals(complaint(nil), "the config must return a table, got nil")
+  lu.assertStrContains(complaints({ "app.lua" })[1], "unknown key `1`")
+end
+
+function T.test_defaults_are_filled_in()
+  local config = effective { app = "app.lua" }
+  lu.assertEquals(config.workers, 3)
+  lu.assertEquals(config.graceful_timeout, 30)
+  lu.assertEquals(config.start_timeout, 30)
+  lu.assertEquals(config.working_directory, "/srv/app")
+  lu.assertEquals(config.listen, { { address = "127.0.0.1:8080", backlog = 1024, ipv6only = false } })
+  lu.assertNil(config.control)
+end
+
+function T.test_paths_are_relative_to_the_config()
+  local config = effective { app = "./app.lua", listen = "unix:run/a.sock", control = "unix:c.sock" }
+  lu.assertEquals(config.app, "/srv/app/app.lua")
+  lu.assertEquals(config.listen[1].address, "unix:/srv/app/run/a.sock")
+  lu.assertEquals(config.control, { address = "unix:/srv/app/c.sock" })
+end
+
+function T.test_listen_is_one_address_or_a_list_or_tables()
+  local function addresses(listen)
+    local list = {}
+    for i, entry in ipairs(effective({ app = "app.lua", listen = listen }).listen) do
+      list[i] = entry.address
+    end
+    return list
+  end
+  lu.assertEquals(addresses(8080), { ":8080" })
+  lu.assertEquals(addresses "8080", { ":8080" })
+  lu.assertEquals(addresses { 80, "[::1]:81", "unix:/x" }, { ":80", "[::1]:81", "unix:/x" })
+  lu.assertEquals(addresses { address = 8080 }, { ":8080" })
+  lu.assertEquals(addresses { "127.0.0.1:0", "127.0.0.1:0" }, { "127.0.0.1:0", "127.0.0.1:0" })
+  local entry = { address = "/x", mode = "0666", owner = "root", backlog = 5 }
+  lu.assertEquals(effective({ app = "a", listen = { entry } }).listen,
+    { { address = "unix:/x", mode = "0666", owner = "root", backlog = 5, ipv6only = false } })
+end
+
+function T.test_what_listen_cannot_do_is_said()
+  lu.assertStrContains(complaint { app = "a", listen = {} }, "`listen` must be")
+  lu.assertEquals(complaint { app = "a", listen = { 80, "*:80" } }, "`listen[2]` is the same address as listen[1]")
+  lu.assertStrContains(complaint { app = "a", listen = { { address = 80, mode = "0666" } } }, "only with a Unix socket")
+  lu.assertStrContains(complaint { app = "a", listen = { { backlog = 1 } } }, "`listen[1].address` is missing")
+  lu.assertStrContains(complaint { app = "a", listen = { { address = "/x", mode = 666 } } }, "whether it is octal")
+  lu.assertStrContains(complaint { app = "a", listen = "unix:/" .. ("x"):rep(107) }, "at most 107 bytes, got 108")
+  lu.assertStrContains(complaint { listen = 80, app = nil, clusters = nil }, "`app` is missing")
+  if not keys.fd_available then
+    lu.assertEquals(complaint { app = "a", listen = "fd:web" }, '`listen` with "fd:web" is not available yet')
+  end
+end
+
+function T.test_control_is_an_address_a_table_or_false()
+  lu.assertEquals(effective({ app = "a", control = false }).control, false)
+  lu.assertEquals(effective({ app = "a", control = "/run/c.sock" }).control, { address = "unix:/run/c.sock" })
+  lu.assertEquals(effective({ app = "a", control = { address = "unix:/c" } }).control, { address = "unix:/c" })
+  lu.assertStrContains(complaint { app = "a", control = "127.0.0.1:80" }, "`control` over TCP")
+  lu.assertStrContains(complaint { app = "a", control = true }, "`control` must be")
+end
+
+function T.test_validating_twice_is_validating_once()
+  local once = effective {
+    app = "a", listen = { 80, "unix:x" }, control = "unix:c", env = { A = 1 }, start_timeout = "5s",
+  }
+  lu.assertEquals(effective(once), once)
+end
+
+function T.test_the_command_line_beats_the_config_beats_the_environment_beats_the_default()
+  local environ = { PORT = "5000", WEB_CONCURRENCY = "5" }
+  local function merge(cli, config)
+    local merged = schema.merge(cli, config, environ, 8, "/cwd")
+    return { merged.listen, merged.workers }
+  end
+  lu.assertEquals(merge({ port = "1", workers = 1 }, { app = "a", listen = 2, workers = 2 }), { { ":1" }, 1 })
+  lu.assertEquals(merge({}, { app = "a", listen = 2, workers = 2 }), { 2, 2 })
+  lu.assertEquals(merge({}, { app = "a" }), { ":5000", 5 })
+  environ = { PORT = "", WEB_CONCURRENCY = "" }
+  lu.assertEquals(schema.merge({}, { app = "a" }, environ, 8).workers, 8)
+  lu.assertNil(schema.merge({}, { app = "a" }, environ, 8).listen)
+end
+
+function T.test_paths_on_the_command_line_are_relative_to_where_it_was_typed()
+  local cli = { app = "x/app.lua", listen = { "unix:a.sock", ":80" }, control = "unix:c" }
+  local merged = schema.merge(cli, {}, {}, 1, "/cwd")
+  lu.assertEquals(merged.app, "/cwd/x/app.lua")
+  lu.assertEquals(merged.listen, { "unix:/cwd/a.sock", ":80" })
+  lu.assertEquals(merged.control, "unix:/cwd/c")
+  lu.assertEquals(effective(merged).app, "/cwd/x/app.lua")
+end
+
+function T.test_addresses_and_a_port_on_the_command_line_add_up()
+  local cli = { app = "a", listen = { "127.0.0.1:1" }, port = "2" }
+  lu.assertEquals(schema.merge(cli, nil, {}, 1).listen, { "127.0.0.1:1", ":2" })
+end
+
+function T.test_control_can_be_switched_off_on_the_command_line()
+  lu.assertEquals(schema.merge({ control = false }, { app = "a", control = "unix:/x" }, {}, 1).control, false)
+end
+
+function T.test_a_port_that_is_a_path_is_a_unix_socket()
+  lu.assertEquals(schema.merge({}, { app = "a" }, { PORT = "/run/x.sock" }, 1).listen, "unix:/run/x.sock")
+end
+
+function T.test_a_wrong_environment_variable_is_named()
+  local merged, origins = schema.merge({}, { app = "a" }, { PORT = "http", WEB_CONCURRENCY = "many" }, 1)
+  local messages = complaints(merged, { directory = "/", origins = origins })
+  lu.assertStrContains(messages[1], 'got "http": the port is missing (from PORT in the environment)')
+  lu.assertStrContains(messages[2], 'got "many" (from WEB_CONCURRENCY in the environment)')
+end
+
+function T.test_merging_leaves_the_config_as_it_was()
+  local config = { app = "a" }
+  schema.merge({ app = "b", port = "1" }, config, {}, 1)
+  lu.assertEquals(config, { app = "a" })
+  lu.assertEquals(schema.merge({}, 5, {}, 1), 5)
+end
+
+return T
