@@ -253,7 +253,10 @@ pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
 	return 0;
 }
 
-/* For a child whose main function runs inside the fork: the parent's frames below it never go on. */
+/*
+ * For a child whose main function runs inside the fork: the parent's frames below it never
+ * go on.
+ */
 int runtime_drive_child(struct runtime *rt)
 {
 	rt->draining = false;

@@ -30,7 +30,10 @@ bool runtime_failed(struct runtime *rt);
 pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n);
 void runtime_unblock_signals(void);
 
-/* In a forked child that never returns to its parent's frames: run its loop until it is done. Returns its status. */
+/*
+ * In a forked child that never returns to its parent's frames: run its loop until it is
+ * done. Returns its status.
+ */
 int runtime_drive_child(struct runtime *rt);
 
 /* Flush stdio and leave at once; a forked child never runs its parent's exit handlers. */

@@ -23,7 +23,10 @@ uv_loop_t *bind_loop(lua_State *L)
 	return runtime_loop(runtime_current());
 }
 
-/* Error tables keep their own traceback; a plain message gets one here, while the stack still stands. */
+/*
+ * Error tables keep their own traceback; a plain message gets one here, while the stack
+ * still stands.
+ */
 static int on_error(lua_State *L)
 {
 	if (lua_isstring(L, 1)) {
@@ -55,7 +58,8 @@ int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 	lua_remove(L, base);
 	if (status == 0)
 		return 0;
-	log_error("%s: %s", where, lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
+	log_error("%s: %s", where,
+		  lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
 	lua_pop(L, 1);
 	runtime_mark_failed(runtime_current());
 	return -1;

@@ -22,7 +22,10 @@ uv_loop_t *bind_loop(lua_State *L);
  */
 int bind_call(lua_State *L, int nargs, int nresults, const char *where);
 
-/* Push nil and an error table {message, code}; return 2, for `return bind_fail(...)`. err is a negative errno. */
+/*
+ * Push nil and an error table {message, code}; return 2, for `return bind_fail(...)`. err is
+ * a negative errno.
+ */
 int bind_fail(lua_State *L, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same with a word for code: "closed", "timeout", ... */
 int bind_fail_code(lua_State *L, const char *code, const char *fmt, ...)
@@ -36,7 +39,10 @@ void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFu
 /* References into the registry. LUA_NOREF is legal everywhere; unref resets to it. */
 int bind_ref(lua_State *L, int index);
 void bind_unref(lua_State *L, int *ref);
-/* Ref the function (or nil: LUA_NOREF) in field `name` of the table at index; anything else raises. */
+/*
+ * Ref the function (or nil: LUA_NOREF) in field `name` of the table at index; anything else
+ * raises.
+ */
 int bind_ref_field(lua_State *L, int index, const char *name);
 
 /* One opener per binding file: pushes the table that becomes brood.core.X. */
@@ -48,6 +54,7 @@ int bind_open_listener(lua_State *L);
 int bind_open_log(lua_State *L);
 int bind_open_net(lua_State *L);
 int bind_open_notify(lua_State *L);
+int bind_open_pidfile(lua_State *L);
 int bind_open_posix(lua_State *L);
 int bind_open_privileges(lua_State *L);
 int bind_open_process(lua_State *L);

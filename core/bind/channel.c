@@ -1,14 +1,12 @@
 /*
- * channel.c - brood.core.channel and brood.core.value: channels as Lua objects,
- * and the check of an encoded value. Payloads are opaque strings here; what
- * they mean is lua/brood/message.lua's and rules/protocol.lua's.
+ * channel.c - brood.core.channel: channels as Lua objects. Payloads are opaque
+ * strings here; what they mean is lua/brood/message.lua's and rules/protocol.lua's.
  */
 #include <errno.h>
 #include <stdint.h>
 
 #include "bind/bind.h"
 #include "loop/channel.h"
-#include "loop/value.h"
 #include "sys/fd.h"
 
 #define CLASS "brood.channel"
@@ -347,36 +345,5 @@ int bind_open_channel(lua_State *L)
 	bind_class(L, "channel", methods, l_gc);
 	lua_newtable(L);
 	luaL_register(L, NULL, functions);
-	return 1;
-}
-
-/* ---- brood.core.value ---- */
-
-/* check(payload [, max_depth]) -> true | nil, err: "too_deep", "too_large" or "invalid" */
-static int l_check(lua_State *L)
-{
-	size_t size;
-	const char *data = luaL_checklstring(L, 1, &size);
-	int depth = luaL_optint(L, 2, VALUE_DEPTH_MAX);
-	enum value_fault fault;
-
-	luaL_argcheck(L, depth >= 0 && depth <= VALUE_DEPTH_LIMIT, 2, "the depth is 0 to 100");
-	fault = value_check(data, size, (unsigned)depth);
-	if (fault != VALUE_OK) {
-		const char *code = fault == VALUE_DEEP    ? "too_deep"
-				   : fault == VALUE_HEAVY ? "too_large"
-							  : "invalid";
-
-		return bind_fail_code(L, code, "the encoded value %s", value_fault_text(fault));
-	}
-	lua_pushboolean(L, true);
-	return 1;
-}
-
-int bind_open_value(lua_State *L)
-{
-	lua_newtable(L);
-	lua_pushcfunction(L, l_check);
-	lua_setfield(L, -2, "check");
 	return 1;
 }

@@ -26,6 +26,7 @@ static const luaL_Reg openers[] = {
 	{ "log", bind_open_log },
 	{ "net", bind_open_net },
 	{ "notify", bind_open_notify },
+	{ "pidfile", bind_open_pidfile },
 	{ "posix", bind_open_posix },
 	{ "privileges", bind_open_privileges },
 	{ "process", bind_open_process },
@@ -51,7 +52,10 @@ static size_t check_keep(lua_State *L, int index, int *keep)
 	return n;
 }
 
-/* fork(keep[, prepare]) -> pid | 0; returns in both processes. prepare() runs in the child while signals still wait. */
+/*
+ * fork(keep[, prepare]) -> pid | 0; returns in both processes. prepare() runs in the child
+ * while signals still wait.
+ */
 static int l_fork(lua_State *L)
 {
 	int keep[KEEP_MAX];
@@ -104,7 +108,10 @@ static int l_fork_main(lua_State *L)
 	runtime_exit(rt, err ? 1 : runtime_drive_child(rt));
 }
 
-/* yieldable() -> whether the running coroutine could suspend here: not in the main state, not across a C call. */
+/*
+ * yieldable() -> whether the running coroutine could suspend here: not in the main state,
+ * not across a C call.
+ */
 static int l_yieldable(lua_State *L)
 {
 	lua_pushboolean(L, lua_isyieldable(L));
@@ -130,7 +137,10 @@ static int l_failed(lua_State *L)
 	return 1;
 }
 
-/* on_dry(fn): what to do when nothing is left to wait for; fn returns the exit status, or nil to go on. */
+/*
+ * on_dry(fn): what to do when nothing is left to wait for; fn returns the exit status, or
+ * nil to go on.
+ */
 static int l_on_dry(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -151,7 +161,10 @@ static int l_cpus(lua_State *L)
 	return 1;
 }
 
-/* raise_signal(n): end as that signal's default action does. Returns only where it does not end us. */
+/*
+ * raise_signal(n): end as that signal's default action does. Returns only where it does not
+ * end us.
+ */
 static int l_raise_signal(lua_State *L)
 {
 	int signum = luaL_checkint(L, 1);
@@ -176,7 +189,10 @@ static void count_watcher(uv_handle_t *handle, void *arg)
 		count->found++;
 }
 
-/* signal_watchers(n) -> how many handles of this loop watch the signal, the user's own luv handles among them. */
+/*
+ * signal_watchers(n) -> how many handles of this loop watch the signal, the user's own luv
+ * handles among them.
+ */
 static int l_signal_watchers(lua_State *L)
 {
 	struct count count = { .signum = luaL_checkint(L, 1) };
@@ -186,7 +202,10 @@ static int l_signal_watchers(lua_State *L)
 	return 1;
 }
 
-/* realpath-free absolute path: against $PWD where that names the working directory, so that symlinks stay. */
+/*
+ * realpath-free absolute path: against $PWD where that names the working directory, so that
+ * symlinks stay.
+ */
 static int l_cwd(lua_State *L)
 {
 	char *path = get_current_dir_name();

@@ -85,14 +85,10 @@ static int l_release(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "close", l_close },
-	{ "dup_above", l_dup_above },
-	{ "nonblock", l_nonblock },
-	{ "own", l_own },
-	{ "pipe", l_pipe },
-	{ "read", l_read },
-	{ "release", l_release },
-	{ NULL, NULL },
+	{ "close", l_close },       { "dup_above", l_dup_above },
+	{ "nonblock", l_nonblock }, { "own", l_own },
+	{ "pipe", l_pipe },         { "read", l_read },
+	{ "release", l_release },   { NULL, NULL },
 };
 
 int bind_open_fd(lua_State *L)

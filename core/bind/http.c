@@ -256,12 +256,8 @@ static int l_counts(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "listen", l_listen },
-	{ "pause", l_pause },
-	{ "shutdown", l_shutdown },
-	{ "close", l_close },
-	{ "counts", l_counts },
-	{ NULL, NULL },
+	{ "listen", l_listen }, { "pause", l_pause },   { "shutdown", l_shutdown },
+	{ "close", l_close },   { "counts", l_counts }, { NULL, NULL },
 };
 
 int bind_open_http(lua_State *L)

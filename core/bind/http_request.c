@@ -70,7 +70,10 @@ static void push_name(lua_State *L, const struct l_request *r, struct http_slice
 	luaL_pushresult(&b);
 }
 
-/* A name that came before: joined by ", ", but set-cookie, whose values may contain commas, becomes a list. */
+/*
+ * A name that came before: joined by ", ", but set-cookie, whose values may contain commas,
+ * becomes a list.
+ */
 static void add_repeated(lua_State *L, const struct l_request *r, const struct http_field *f)
 {
 	/* table, name, old value */
@@ -131,32 +134,20 @@ static int push_field(lua_State *L, struct l_request *r, int field)
 	char address[INET6_ADDRSTRLEN];
 
 	switch (field) {
-	case METHOD:
-		push_slice(L, r, r->method);
-		break;
-	case PATH:
-		push_slice(L, r, r->path);
-		break;
-	case QUERY:
-		push_slice(L, r, r->query);
-		break;
+	case METHOD: push_slice(L, r, r->method); break;
+	case PATH: push_slice(L, r, r->path); break;
+	case QUERY: push_slice(L, r, r->query); break;
 	case HEADERS:
 		push_headers(L, r);
 		keep(L, r, 2);
 		break;
-	case VERSION:
-		lua_pushstring(L, r->minor ? "1.1" : "1.0");
-		break;
+	case VERSION: lua_pushstring(L, r->minor ? "1.1" : "1.0"); break;
 	case REMOTE_ADDRESS:
 		conn_peer_text(&r->peer, address);
 		lua_pushstring(L, address);
 		break;
-	case REMOTE_PORT:
-		lua_pushinteger(L, r->peer.port);
-		break;
-	case CLOSED:
-		lua_pushboolean(L, is_closed(r));
-		break;
+	case REMOTE_PORT: lua_pushinteger(L, r->peer.port); break;
+	case CLOSED: lua_pushboolean(L, is_closed(r)); break;
 	}
 	return 1;
 }
@@ -205,8 +196,7 @@ static int take_whole(lua_State *L, struct l_request *r)
 		return 1;
 	case HTTP_BODY_TOO_LARGE:
 		return bind_fail_code(L, "too_large", "the request's body is larger than max_body");
-	case HTTP_BODY_GONE:
-		return closed(L);
+	case HTTP_BODY_GONE: return closed(L);
 	default:
 		if (http_body_want(r->conn, true))
 			return closed(L);
@@ -291,7 +281,10 @@ static int l_watch(lua_State *L)
 	return 1;
 }
 
-/* too_large() -> whether the body goes beyond max_body and the request still waits for its answer */
+/*
+ * too_large() -> whether the body goes beyond max_body and the request still waits for its
+ * answer
+ */
 static int l_too_large(lua_State *L)
 {
 	struct l_request *r = check(L);
@@ -301,15 +294,22 @@ static int l_too_large(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "_take", l_take }, { "_wait", l_wait }, { "_watch", l_watch }, { "_too_large", l_too_large }, { NULL, NULL },
+	{ "_take", l_take },           { "_wait", l_wait }, { "_watch", l_watch },
+	{ "_too_large", l_too_large }, { NULL, NULL },
 };
 
 static const struct {
 	const char *name;
 	enum field field;
 } computed[] = {
-	{ "method", METHOD }, { "path", PATH }, { "query", QUERY }, { "headers", HEADERS }, { "version", VERSION },
-	{ "remote_address", REMOTE_ADDRESS }, { "remote_port", REMOTE_PORT }, { "closed", CLOSED },
+	{ "method", METHOD },
+	{ "path", PATH },
+	{ "query", QUERY },
+	{ "headers", HEADERS },
+	{ "version", VERSION },
+	{ "remote_address", REMOTE_ADDRESS },
+	{ "remote_port", REMOTE_PORT },
+	{ "closed", CLOSED },
 };
 
 static int class_ref = LUA_NOREF;

@@ -91,9 +91,12 @@ static int l_status(lua_State *L)
 static void check_header(lua_State *L, int err, const char *name)
 {
 	if (err == -EINVAL)
-		luaL_error(L, "header '%s': a name is a token, and a value has no line break or NUL", name);
+		luaL_error(L,
+			   "header '%s': a name is a token, and a value has no line break or NUL",
+			   name);
 	else if (err == -EPERM)
-		luaL_error(L, "header '%s' is the server's own: it follows from write and finish", name);
+		luaL_error(L, "header '%s' is the server's own: it follows from write and finish",
+			   name);
 	else if (err)
 		luaL_error(L, "header '%s': %s", name, strerror(-err));
 }
@@ -103,7 +106,8 @@ static const char *check_value(lua_State *L, int index, const char *name, size_t
 	int type = lua_type(L, index);
 
 	if (type != LUA_TSTRING && type != LUA_TNUMBER)
-		luaL_error(L, "header '%s': a value must be a string or a number, got %s", name, luaL_typename(L, index));
+		luaL_error(L, "header '%s': a value must be a string or a number, got %s", name,
+			   luaL_typename(L, index));
 	return lua_tolstring(L, index, len);
 }
 
@@ -202,7 +206,10 @@ static int l_finish(lua_State *L)
 	return self(L);
 }
 
-/* fail(status) -> whether there was still something to answer: replaces an unsent answer, cuts a sent one. */
+/*
+ * fail(status) -> whether there was still something to answer: replaces an unsent answer,
+ * cuts a sent one.
+ */
 static int l_fail(lua_State *L)
 {
 	struct l_response *r = check(L);
@@ -273,9 +280,9 @@ static int l_gc(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "status", l_status }, { "header", l_header }, { "finish", l_finish },       { "_write", l_write },
-	{ "_fail", l_fail },	{ "_wait", l_wait },	{ "_head_sent", l_head_sent }, { "_open", l_open },
-	{ NULL, NULL },
+	{ "status", l_status },        { "header", l_header }, { "finish", l_finish },
+	{ "_write", l_write },         { "_fail", l_fail },    { "_wait", l_wait },
+	{ "_head_sent", l_head_sent }, { "_open", l_open },    { NULL, NULL },
 };
 
 /* A metatable whose __index is the table on top of the stack. */

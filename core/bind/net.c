@@ -168,7 +168,8 @@ static int wait_on(lua_State *L, bool read)
 		return closed(L);
 	ref = read ? &net_refs(ud->conn)->read : &net_refs(ud->conn)->drain;
 	if (*ref)
-		return luaL_error(L, "another task is already %s this connection", read ? "reading" : "writing to");
+		return luaL_error(L, "another task is already %s this connection",
+				  read ? "reading" : "writing to");
 	*ref = bind_ref(L, 2);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -200,7 +201,8 @@ static int l_conn_gc(lua_State *L)
 {
 	struct l_conn *ud = lua_touserdata(L, 1);
 
-	if (net_alive(ud->conn, ud->life) && !net_refs(ud->conn)->read && !net_refs(ud->conn)->drain)
+	if (net_alive(ud->conn, ud->life) && !net_refs(ud->conn)->read &&
+	    !net_refs(ud->conn)->drain)
 		net_close(ud->conn);
 	return 0;
 }
@@ -372,7 +374,8 @@ static int l_connect(lua_State *L)
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	err = addr_parse(&addr, text);
 	if (err)
-		return bind_fail_code(L, uv_err_name(err), "connect to '%s': %s", text, addr_problem(err));
+		return bind_fail_code(L, uv_err_name(err), "connect to '%s': %s", text,
+				      addr_problem(err));
 	self = malloc(sizeof(*self));
 	if (!self)
 		return bind_fail(L, -ENOMEM, "connect");
@@ -400,12 +403,8 @@ static const luaL_Reg conn_methods[] = {
 };
 
 static const luaL_Reg server_methods[] = {
-	{ "listen", l_listen },
-	{ "pause", l_pause },
-	{ "shutdown", l_shutdown },
-	{ "close", l_server_close },
-	{ "counts", l_counts },
-	{ NULL, NULL },
+	{ "listen", l_listen },      { "pause", l_pause },   { "shutdown", l_shutdown },
+	{ "close", l_server_close }, { "counts", l_counts }, { NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {

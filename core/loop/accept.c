@@ -20,9 +20,9 @@
 #include "sys/log.h"
 
 #define ACCEPTS_PER_WAKE 16
-#define READY_MAX 16
-#define BACKOFF_MS 100
-#define COMPLAIN_MS 10000
+#define READY_MAX        16
+#define BACKOFF_MS       100
+#define COMPLAIN_MS      10000
 
 struct acceptor {
 	uv_poll_t poll;
@@ -79,7 +79,8 @@ static bool take_one(struct acceptor *a, int listener)
 	int fd;
 
 	do {
-		fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(listener, (struct sockaddr *)&peer, &len,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 	} while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (fd < 0) {
 		if (out_of_resources(errno))

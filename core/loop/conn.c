@@ -39,7 +39,8 @@ static struct conn_peer peer_of(const struct sockaddr *sa)
 	return peer;
 }
 
-void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *peer, const struct conn_ops *ops)
+void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *peer,
+	       const struct conn_ops *ops)
 {
 	c->loop = loop;
 	c->ops = ops;
@@ -95,8 +96,10 @@ static int flush(struct conn *c)
 		struct msghdr msg = { .msg_iov = parts };
 		ssize_t n;
 
-		for (struct conn_chunk *k = c->out_first; k && msg.msg_iovlen < PARTS_MAX; k = k->next)
-			parts[msg.msg_iovlen++] = (struct iovec){ k->bytes + k->start, k->end - k->start };
+		for (struct conn_chunk *k = c->out_first; k && msg.msg_iovlen < PARTS_MAX;
+		     k = k->next)
+			parts[msg.msg_iovlen++] =
+				(struct iovec){ k->bytes + k->start, k->end - k->start };
 		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -174,7 +177,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	if ((events & UV_READABLE) && c->want_read) {
 		c->ops->readable(c);
 	} else if ((events & UV_DISCONNECT) && !c->want_read) {
-		/* Reading pauses, but the owner should know; what was sent before is still there to read. */
+		/* Reading pauses, but the owner should know; what was sent before is still there to
+		 * read. */
 		c->watch_hangup = false;
 		update(c);
 		c->ops->broken(c, 0);
@@ -235,7 +239,8 @@ static ssize_t send_now(struct conn *c, const struct iovec *parts, int n)
 
 	do {
 		if (n == 1)
-			sent = send(c->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+			sent = send(c->fd, parts[0].iov_base, parts[0].iov_len,
+				    MSG_NOSIGNAL | MSG_DONTWAIT);
 		else
 			sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (sent < 0 && errno == EINTR);

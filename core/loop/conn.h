@@ -35,7 +35,8 @@ struct conn_ops {
 	void (*readable)(struct conn *c);
 	/* Some of the queue has gone; out_bytes tells what is left. */
 	void (*written)(struct conn *c);
-	/* Nothing more can be sent or read: the owner closes. With err 0 only: the peer ended its side while reading was paused. */
+	/* Nothing more can be sent or read: the owner closes. With err 0 only: the peer ended its
+	 * side while reading was paused. */
 	void (*broken)(struct conn *c, int err);
 	/* The memory may be used again: nothing of libuv is left in it. */
 	void (*released)(struct conn *c);
@@ -64,7 +65,8 @@ struct conn {
 };
 
 /* Takes fd, which becomes owned. The socket is watched only when first needed. */
-void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *peer, const struct conn_ops *ops);
+void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *peer,
+	       const struct conn_ops *ops);
 /* Closing one that is closed does nothing. `reset` tells the peer that something is missing. */
 void conn_close(struct conn *c, bool reset);
 
@@ -75,10 +77,16 @@ static inline bool conn_alive(const struct conn *c, uint64_t life)
 
 /* Level-triggered: ops->readable comes as long as there is something to read. */
 int conn_watch(struct conn *c, bool read);
-/* Bytes read, 0 at the end (eof is then set: close, or conn_watch once more), -EAGAIN, or another negative errno. */
+/*
+ * Bytes read, 0 at the end (eof is then set: close, or conn_watch once more), -EAGAIN, or
+ * another negative errno.
+ */
 ssize_t conn_read(struct conn *c, void *into, size_t len);
 
-/* Send now what the socket takes and keep a copy of the rest. Returns 0 or -errno; then the owner should close. */
+/*
+ * Send now what the socket takes and keep a copy of the rest. Returns 0 or -errno; then the
+ * owner should close.
+ */
 int conn_write(struct conn *c, const struct iovec *parts, int n);
 /* While corked, writes only queue; uncorking sends. */
 void conn_cork(struct conn *c);

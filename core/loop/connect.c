@@ -200,7 +200,8 @@ static void loopback(struct connector *c, uint16_t port)
 	c->count = 2;
 }
 
-int connect_start(struct connector **out, uv_loop_t *loop, const struct addr *addr, connect_cb cb, void *data)
+int connect_start(struct connector **out, uv_loop_t *loop, const struct addr *addr, connect_cb cb,
+		  void *data)
 {
 	struct connector *c = calloc(1, sizeof(*c));
 	int err;

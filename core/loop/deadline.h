@@ -40,7 +40,10 @@ void deadlines_close(struct deadlines *all, uv_close_cb cb);
 
 /* Start or restart; d may be on any list of these. */
 void deadline_start(struct deadlines *all, int list, struct deadline *d);
-/* Start with a duration shorter than the list's own: goes to its place by walking from the front. */
+/*
+ * Start with a duration shorter than the list's own: goes to its place by walking from the
+ * front.
+ */
 void deadline_start_early(struct deadlines *all, int list, struct deadline *d, uint64_t after);
 
 static inline void deadline_stop(struct deadline *d)

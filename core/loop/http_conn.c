@@ -156,8 +156,8 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 	count_active(s, 1);
 	if (slot) {
 		slot->requests++;
-		scoreboard_request(slot, uv_hrtime(), head->base + head->method.at, head->method.len,
-				   head->base + head->path.at, head->path.len);
+		scoreboard_request(slot, uv_hrtime(), head->base + head->method.at,
+				   head->method.len, head->base + head->path.at, head->path.len);
 	}
 	if (s->limits.request_timeout)
 		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);

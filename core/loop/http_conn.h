@@ -17,9 +17,9 @@
 #define HTTP_DRAIN_MAX 262144
 /* Pipelined requests wait up to this much; then reading pauses. */
 #define HTTP_PIPELINE_MAX 16384
-#define HTTP_READ_MAX 65536
-#define HTTP_LINGER_MS 2000
-#define HTTP_FRESH_MS 1000
+#define HTTP_READ_MAX     65536
+#define HTTP_LINGER_MS    2000
+#define HTTP_FRESH_MS     1000
 
 enum http_phase {
 	PHASE_IDLE,   /* between requests; nothing of the next one has come */
@@ -28,7 +28,8 @@ enum http_phase {
 	PHASE_BUSY,   /* with the application, all of the request is here */
 	PHASE_DRAIN,  /* answered; the rest of the body is swallowed */
 	PHASE_FLUSH,  /* closes when the queue has been sent */
-	PHASE_LINGER, /* our side is shut; what still comes is swallowed, so that the answer is not lost to a reset */
+	PHASE_LINGER, /* our side is shut; what still comes is swallowed, so that the answer is not
+			 lost to a reset */
 	PHASE_DEAD,
 };
 

@@ -18,7 +18,8 @@ static void remove_lines(struct buffer *b, const char *name, size_t len)
 	while (line < end) {
 		char *next = (char *)memchr(line, '\n', (size_t)(end - line)) + 1;
 
-		if ((size_t)(next - line) > len && line[len] == ':' && strncasecmp(line, name, len) == 0) {
+		if ((size_t)(next - line) > len && line[len] == ':' &&
+		    strncasecmp(line, name, len) == 0) {
 			memmove(line, next, (size_t)(end - next));
 			end -= next - line;
 		} else {
@@ -44,7 +45,8 @@ static int set_length(struct http_conn *c, const char *value, size_t len)
 }
 
 /* 1: taken note of, but not a line to keep. */
-static int note(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t len)
+static int note(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		size_t len)
 {
 	if (is_name(name, name_len, "transfer-encoding"))
 		return value ? -EPERM : 1;
@@ -62,14 +64,16 @@ static int note(struct http_conn *c, const char *name, size_t name_len, const ch
 	return 0;
 }
 
-static int check(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t len)
+static int check(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		 size_t len)
 {
 	if (!http_is_token(name, name_len) || (value && !http_is_value(value, len)))
 		return -EINVAL;
 	return note(c, name, name_len, value, len);
 }
 
-static int add_line(struct buffer *b, const char *name, size_t name_len, const char *value, size_t len)
+static int add_line(struct buffer *b, const char *name, size_t name_len, const char *value,
+		    size_t len)
 {
 	if (buffer_reserve(b, name_len + len + 4))
 		return -ENOMEM;
@@ -80,7 +84,8 @@ static int add_line(struct buffer *b, const char *name, size_t name_len, const c
 	return 0;
 }
 
-int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len)
+int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		    size_t value_len)
 {
 	int noted = check(c, name, name_len, value, value_len);
 
@@ -91,7 +96,8 @@ int http_set_header(struct http_conn *c, const char *name, size_t name_len, cons
 	return value ? add_line(&c->headers, name, name_len, value, value_len) : 0;
 }
 
-int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len)
+int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		    size_t value_len)
 {
 	int noted = check(c, name, name_len, value, value_len);
 

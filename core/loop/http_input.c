@@ -94,7 +94,8 @@ static ssize_t parse_body(struct http_conn *c, const char *p, size_t len)
 
 static bool body_has_room(const struct http_conn *c)
 {
-	return !c->too_large && (c->whole || c->phase == PHASE_DRAIN || c->body.len < HTTP_BODY_AHEAD);
+	return !c->too_large &&
+	       (c->whole || c->phase == PHASE_DRAIN || c->body.len < HTTP_BODY_AHEAD);
 }
 
 /* A body that is not one: nothing behind it can be trusted. */
@@ -214,15 +215,15 @@ static void process(struct http_conn *c, const char *p, size_t len)
 			/* The client is still sending, or asks for more than it will get. */
 			c->linger = true;
 			used = (ssize_t)len;
-		}
-		else if (c->phase == PHASE_BODY || c->phase == PHASE_DRAIN)
+		} else if (c->phase == PHASE_BODY || c->phase == PHASE_DRAIN)
 			used = step_body(c, p, len);
 		else if (c->phase != PHASE_BUSY && c->conn.out_bytes < CONN_HIGH_WATER)
 			used = step_head(c, p, len);
 		if (used < 0) {
 			if (!conn_alive(&c->conn, life))
 				return;
-			/* Refused: what is left of the input matters to nobody, but the client may still be sending. */
+			/* Refused: what is left of the input matters to nobody, but the client may
+			 * still be sending. */
 			len = 0;
 			break;
 		}
@@ -267,13 +268,9 @@ static bool plan(struct http_conn *c)
 		else
 			deadline_start(deadlines, LIST_BODY, &c->phase_limit);
 		return body_has_room(c);
-	case PHASE_BUSY:
-		deadline_stop(&c->phase_limit);
-		return c->in.len < HTTP_PIPELINE_MAX;
-	case PHASE_LINGER:
-		return true;
-	default:
-		return false;
+	case PHASE_BUSY: deadline_stop(&c->phase_limit); return c->in.len < HTTP_PIPELINE_MAX;
+	case PHASE_LINGER: return true;
+	default: return false;
 	}
 }
 
@@ -281,8 +278,8 @@ static bool plan(struct http_conn *c)
 static bool is_over(const struct http_conn *c)
 {
 	if (c->conn.eof)
-		return (c->phase == PHASE_IDLE && !c->in.len) || c->phase == PHASE_HEAD || c->phase == PHASE_LINGER ||
-		       (c->phase == PHASE_DRAIN && !c->in.len);
+		return (c->phase == PHASE_IDLE && !c->in.len) || c->phase == PHASE_HEAD ||
+		       c->phase == PHASE_LINGER || (c->phase == PHASE_DRAIN && !c->in.len);
 	return c->phase == PHASE_IDLE && c->server->stopping && !c->in.len && !c->conn.out_bytes;
 }
 
@@ -319,8 +316,7 @@ static void on_eof(struct http_conn *c)
 		c->hung_up = true;
 		c->server->app->closed(c->server->data, c);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (conn_alive(&c->conn, life))
 		http_settle(c);

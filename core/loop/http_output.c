@@ -10,7 +10,7 @@
 #include "loop/http_conn.h"
 
 /* A body up to this goes out in one buffer with its head: one system call, one packet. */
-#define SMALL_BODY 16384
+#define SMALL_BODY   16384
 #define KEEP_HEADERS 1024
 
 static struct buffer out;
@@ -19,22 +19,59 @@ static const struct {
 	int status;
 	const char *reason;
 } reasons[] = {
-	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 203, "Non-Authoritative Information" },
-	{ 204, "No Content" }, { 205, "Reset Content" }, { 206, "Partial Content" }, { 207, "Multi-Status" },
-	{ 300, "Multiple Choices" }, { 301, "Moved Permanently" }, { 302, "Found" }, { 303, "See Other" },
-	{ 304, "Not Modified" }, { 307, "Temporary Redirect" }, { 308, "Permanent Redirect" },
-	{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 402, "Payment Required" }, { 403, "Forbidden" },
-	{ 404, "Not Found" }, { 405, "Method Not Allowed" }, { 406, "Not Acceptable" },
-	{ 407, "Proxy Authentication Required" }, { 408, "Request Timeout" }, { 409, "Conflict" }, { 410, "Gone" },
-	{ 411, "Length Required" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
-	{ 414, "URI Too Long" }, { 415, "Unsupported Media Type" }, { 416, "Range Not Satisfiable" },
-	{ 417, "Expectation Failed" }, { 418, "I'm a Teapot" }, { 421, "Misdirected Request" },
-	{ 422, "Unprocessable Content" }, { 423, "Locked" }, { 424, "Failed Dependency" }, { 425, "Too Early" },
-	{ 426, "Upgrade Required" }, { 428, "Precondition Required" }, { 429, "Too Many Requests" },
-	{ 431, "Request Header Fields Too Large" }, { 451, "Unavailable For Legal Reasons" },
-	{ 500, "Internal Server Error" }, { 501, "Not Implemented" }, { 502, "Bad Gateway" },
-	{ 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
-	{ 507, "Insufficient Storage" }, { 508, "Loop Detected" }, { 511, "Network Authentication Required" },
+	{ 200, "OK" },
+	{ 201, "Created" },
+	{ 202, "Accepted" },
+	{ 203, "Non-Authoritative Information" },
+	{ 204, "No Content" },
+	{ 205, "Reset Content" },
+	{ 206, "Partial Content" },
+	{ 207, "Multi-Status" },
+	{ 300, "Multiple Choices" },
+	{ 301, "Moved Permanently" },
+	{ 302, "Found" },
+	{ 303, "See Other" },
+	{ 304, "Not Modified" },
+	{ 307, "Temporary Redirect" },
+	{ 308, "Permanent Redirect" },
+	{ 400, "Bad Request" },
+	{ 401, "Unauthorized" },
+	{ 402, "Payment Required" },
+	{ 403, "Forbidden" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 406, "Not Acceptable" },
+	{ 407, "Proxy Authentication Required" },
+	{ 408, "Request Timeout" },
+	{ 409, "Conflict" },
+	{ 410, "Gone" },
+	{ 411, "Length Required" },
+	{ 412, "Precondition Failed" },
+	{ 413, "Content Too Large" },
+	{ 414, "URI Too Long" },
+	{ 415, "Unsupported Media Type" },
+	{ 416, "Range Not Satisfiable" },
+	{ 417, "Expectation Failed" },
+	{ 418, "I'm a Teapot" },
+	{ 421, "Misdirected Request" },
+	{ 422, "Unprocessable Content" },
+	{ 423, "Locked" },
+	{ 424, "Failed Dependency" },
+	{ 425, "Too Early" },
+	{ 426, "Upgrade Required" },
+	{ 428, "Precondition Required" },
+	{ 429, "Too Many Requests" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 451, "Unavailable For Legal Reasons" },
+	{ 500, "Internal Server Error" },
+	{ 501, "Not Implemented" },
+	{ 502, "Bad Gateway" },
+	{ 503, "Service Unavailable" },
+	{ 504, "Gateway Timeout" },
+	{ 505, "HTTP Version Not Supported" },
+	{ 507, "Insufficient Storage" },
+	{ 508, "Loop Detected" },
+	{ 511, "Network Authentication Required" },
 };
 
 const char *http_reason(int status)
@@ -59,7 +96,8 @@ static int put_status_line(int status)
 
 	if (status == 200)
 		return PUT("HTTP/1.1 200 OK\r\n");
-	return put(line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status, http_reason(status)));
+	return put(line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status,
+					  http_reason(status)));
 }
 
 /* Made once a second, and only when somebody is answered in it. */
@@ -78,9 +116,10 @@ static int put_date(void)
 
 		made = now.tv_sec;
 		gmtime_r(&made, &tm);
-		len = (size_t)snprintf(line, sizeof(line), "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n",
-				       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
-				       tm.tm_hour, tm.tm_min, tm.tm_sec);
+		len = (size_t)snprintf(line, sizeof(line),
+				       "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n",
+				       days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
+				       tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	}
 	return put(line, len);
 }
@@ -94,7 +133,8 @@ static int put_length(uint64_t length)
 		*--p = (char)('0' + length % 10);
 		length /= 10;
 	} while (length);
-	return PUT("Content-Length: ") || put(p, (size_t)(digits + sizeof(digits) - p)) || PUT("\r\n");
+	return PUT("Content-Length: ") || put(p, (size_t)(digits + sizeof(digits) - p)) ||
+	       PUT("\r\n");
 }
 
 /* Statuses whose answer ends with its head, whatever the head says. */
@@ -141,8 +181,9 @@ static int build_head(struct http_conn *c, bool known, uint64_t length)
 	if (body_in_the_way(c, known) || c->server->stopping)
 		c->keep_alive = false;
 	c->no_body = c->is_head || is_bodiless(c->status);
-	if (put_status_line(c->status) || (!c->has_date && put_date()) || put_framing(c, known, length) ||
-	    put_connection(c) || put(c->headers.data, c->headers.len) || PUT("\r\n"))
+	if (put_status_line(c->status) || (!c->has_date && put_date()) ||
+	    put_framing(c, known, length) || put_connection(c) ||
+	    put(c->headers.data, c->headers.len) || PUT("\r\n"))
 		return -ENOMEM;
 	c->head_sent = true;
 	return 0;
@@ -184,7 +225,10 @@ static struct iovec part(const void *bytes, size_t len)
 	return (struct iovec){ (void *)bytes, len };
 }
 
-/* Head if it is still to be sent, then the bytes in their framing; last: and the end of the body. */
+/*
+ * Head if it is still to be sent, then the bytes in their framing; last: and the end of the
+ * body.
+ */
 static int send_body(struct http_conn *c, const char *bytes, size_t len, bool last)
 {
 	struct iovec parts[4];

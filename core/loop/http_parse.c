@@ -26,15 +26,16 @@ static struct http_field *fields;
 static size_t fields_cap;
 
 static const bool token_chars[256] = {
-	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,
-	['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
-	['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+	['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+	['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 /* Registered names, addresses and ports; what could start a path, user or list is not in it. */
 static const bool host_chars[256] = {
-	['!'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['('] = 1, [')'] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1,
-	['.'] = 1, [':'] = 1, [';'] = 1, ['='] = 1, ['['] = 1, [']'] = 1, ['_'] = 1, ['~'] = 1,
+	['!'] = 1,         ['$'] = 1,         ['%'] = 1,         ['&'] = 1, ['\''] = 1, ['('] = 1,
+	[')'] = 1,         ['*'] = 1,         ['+'] = 1,         ['-'] = 1, ['.'] = 1,  [':'] = 1,
+	[';'] = 1,         ['='] = 1,         ['['] = 1,         [']'] = 1, ['_'] = 1,  ['~'] = 1,
 	['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
@@ -102,7 +103,8 @@ static int parse_target(struct http_head *head, const char *target, const char *
 	return 0;
 }
 
-static int parse_request_line(struct http_head *head, const char *line, const char *end, const llhttp_t *parser)
+static int parse_request_line(struct http_head *head, const char *line, const char *end,
+			      const llhttp_t *parser)
 {
 	const char *space = memchr(line, ' ', (size_t)(end - line));
 	const char *version = end - 9;
@@ -145,8 +147,11 @@ static int check_encoding(struct http_head *head, const char *value, size_t len,
 		head->chunked = true;
 		return 0;
 	}
-	/* One that we do not know, or a list: `chunked` twice is an error, others are not implemented. */
-	return is_word(value, len, "chunked, chunked") || is_word(value, len, "chunked,chunked") ? 400 : 501;
+	/* One that we do not know, or a list: `chunked` twice is an error, others are not
+	 * implemented. */
+	return is_word(value, len, "chunked, chunked") || is_word(value, len, "chunked,chunked")
+		       ? 400
+		       : 501;
 }
 
 static int check_expect(struct http_head *head, const char *value, size_t len)
@@ -168,14 +173,16 @@ static int check_field(struct http_head *head, const struct http_field *f, struc
 		if (is_word(name, 4, "host"))
 			return seen->hosts++ || !all_of(host_chars, value, f->value.len) ? 400 : 0;
 		return 0;
-	case 6:
-		return is_word(name, 6, "expect") ? check_expect(head, value, f->value.len) : 0;
+	case 6: return is_word(name, 6, "expect") ? check_expect(head, value, f->value.len) : 0;
 	case 14:
-		return is_word(name, 14, "content-length") ? check_length(head, value, f->value.len, seen) : 0;
+		return is_word(name, 14, "content-length")
+			       ? check_length(head, value, f->value.len, seen)
+			       : 0;
 	case 17:
-		return is_word(name, 17, "transfer-encoding") ? check_encoding(head, value, f->value.len, seen) : 0;
-	default:
-		return 0;
+		return is_word(name, 17, "transfer-encoding")
+			       ? check_encoding(head, value, f->value.len, seen)
+			       : 0;
+	default: return 0;
 	}
 }
 
@@ -225,7 +232,9 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	/* Empty lines before a request are left over from clients that send one too many. */
 	while (line < end && (*line == '\r' || *line == '\n'))
 		line++;
-	*head = (struct http_head){ .base = line, .len = (size_t)(end - line), .content_length = NO_LENGTH };
+	*head = (struct http_head){ .base = line,
+				    .len = (size_t)(end - line),
+				    .content_length = NO_LENGTH };
 	stop = line_end(line, end);
 	refused = stop ? parse_request_line(head, line, stop, parser) : 400;
 	while (!refused) {
@@ -234,7 +243,8 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 		if (!stop || stop == line)
 			break;
 		refused = parse_field(head, line, stop, &seen);
-		/* An expectation that we cannot meet must not hide that the message is malformed. */
+		/* An expectation that we cannot meet must not hide that the message is malformed.
+		 */
 		if (refused == 417 || refused == 501) {
 			seen.status = seen.status ? seen.status : refused;
 			refused = 0;
@@ -257,8 +267,7 @@ int http_head_refusal(llhttp_errno_t err, const char *base, size_t len)
 
 	switch (err) {
 	case HPE_INVALID_VERSION:
-	case HPE_PAUSED_H2_UPGRADE:
-		return 505;
+	case HPE_PAUSED_H2_UPGRADE: return 505;
 	case HPE_INVALID_METHOD:
 		while (len && (*base == '\r' || *base == '\n')) {
 			base++;
@@ -268,8 +277,7 @@ int http_head_refusal(llhttp_errno_t err, const char *base, size_t len)
 			n++;
 		/* A method that nobody has heard of, or no HTTP at all. */
 		return http_is_token(base, n) ? 501 : 400;
-	default:
-		return 400;
+	default: return 400;
 	}
 }
 

@@ -22,9 +22,7 @@ static void body_timed_out(struct http_conn *c)
 static void on_phase_expired(struct http_conn *c, int list)
 {
 	switch (list) {
-	case LIST_RESUME:
-		http_input_resume(c);
-		break;
+	case LIST_RESUME: http_input_resume(c); break;
 	case LIST_HEADER:
 		/* A client that has sent nothing has asked nothing. */
 		if (c->in.len)
@@ -32,11 +30,8 @@ static void on_phase_expired(struct http_conn *c, int list)
 		else
 			http_close(c, false);
 		break;
-	case LIST_BODY:
-		body_timed_out(c);
-		break;
-	default:
-		http_close(c, false);
+	case LIST_BODY: body_timed_out(c); break;
+	default: http_close(c, false);
 	}
 }
 
@@ -44,15 +39,20 @@ void http_expired(struct deadline *d, int list, void *data)
 {
 	(void)data;
 	if (list == LIST_WRITE) {
-		http_close((struct http_conn *)((char *)d - offsetof(struct http_conn, write_limit)), true);
+		http_close((struct http_conn *)((char *)d -
+						offsetof(struct http_conn, write_limit)),
+			   true);
 	} else if (list == LIST_REQUEST || list == LIST_DROPPED) {
-		struct http_conn *c = (struct http_conn *)((char *)d - offsetof(struct http_conn, request_limit));
+		struct http_conn *c =
+			(struct http_conn *)((char *)d - offsetof(struct http_conn, request_limit));
 
 		if (list == LIST_REQUEST && !c->head_sent)
 			c->keep_alive = false;
 		http_fail(c, list == LIST_REQUEST ? 503 : 500);
 	} else {
-		on_phase_expired((struct http_conn *)((char *)d - offsetof(struct http_conn, phase_limit)), list);
+		on_phase_expired((struct http_conn *)((char *)d -
+						      offsetof(struct http_conn, phase_limit)),
+				 list);
 	}
 }
 
@@ -107,13 +107,17 @@ void http_server_pause(struct http_server *s)
 
 static void on_server_closed(uv_handle_t *handle)
 {
-	struct http_server *s = (struct http_server *)((char *)handle - offsetof(struct http_server, deadlines.timer));
+	struct http_server *s = (struct http_server *)((char *)handle - offsetof(struct http_server,
+										 deadlines.timer));
 
 	s->app->stopped(s->data);
 	free(s);
 }
 
-/* The last connection of a stopping server is gone: so is the server, as soon as libuv has let go of its timer. */
+/*
+ * The last connection of a stopping server is gone: so is the server, as soon as libuv has
+ * let go of its timer.
+ */
 void http_check_stopped(struct http_server *s)
 {
 	if (!s->stopping || s->closing || s->conns)
@@ -122,7 +126,10 @@ void http_check_stopped(struct http_server *s)
 	deadlines_close(&s->deadlines, on_server_closed);
 }
 
-/* One whose request may be on its way: read once more, and if there is nothing, do as the phase says. */
+/*
+ * One whose request may be on its way: read once more, and if there is nothing, do as the
+ * phase says.
+ */
 static void release(struct http_conn *c)
 {
 	struct deadlines *deadlines = &c->server->deadlines;
@@ -131,9 +138,11 @@ static void release(struct http_conn *c)
 		uint64_t life = c->conn.life;
 
 		http_input_read(c);
-		/* A new connection without a request yet was accepted from a queue that siblings share: it gets its chance. */
+		/* A new connection without a request yet was accepted from a queue that siblings
+		 * share: it gets its chance. */
 		if (conn_alive(&c->conn, life) && c->phase == PHASE_HEAD && c->fresh)
-			deadline_start_early(deadlines, LIST_HEADER, &c->phase_limit, HTTP_FRESH_MS);
+			deadline_start_early(deadlines, LIST_HEADER, &c->phase_limit,
+					     HTTP_FRESH_MS);
 	}
 }
 

@@ -33,7 +33,8 @@ struct http_limits {
 };
 
 struct http_app {
-	/* A head has come, and what came with it of the body. The slices are valid during the call. */
+	/* A head has come, and what came with it of the body. The slices are valid during the call.
+	 */
 	void (*request)(void *data, struct http_conn *c, const struct http_head *head);
 	/* More of the body, its end, or the news that it will not come. */
 	void (*body)(void *data, struct http_conn *c);
@@ -41,7 +42,8 @@ struct http_app {
 	void (*drained)(void *data, struct http_conn *c);
 	/* The client has ended its side while its request is in progress. */
 	void (*closed)(void *data, struct http_conn *c);
-	/* The request is over: answered, or the connection is gone. Its serial is dead; refs are given back. */
+	/* The request is over: answered, or the connection is gone. Its serial is dead; refs are
+	 * given back. */
 	void (*ended)(void *data, struct http_refs refs, bool gone);
 	/* After http_server_shutdown or _close: nothing is left, the server has been freed. */
 	void (*stopped)(void *data);
@@ -56,7 +58,10 @@ int http_server_open(struct http_server **out, uv_loop_t *loop, const struct htt
 /* fd is borrowed and stays open at least until the server has stopped or is paused for good. */
 int http_server_listen(struct http_server *s, int fd);
 void http_server_pause(struct http_server *s);
-/* Accept no more, close what is idle, let requests finish; then stopped() is called and s is gone. */
+/*
+ * Accept no more, close what is idle, let requests finish; then stopped() is called and s is
+ * gone.
+ */
 void http_server_shutdown(struct http_server *s);
 /* The same at once: connections are cut. */
 void http_server_close(struct http_server *s);
@@ -72,10 +77,16 @@ const struct conn_peer *http_peer(const struct http_conn *c);
 
 enum http_body_state { HTTP_BODY_MORE, HTTP_BODY_END, HTTP_BODY_TOO_LARGE, HTTP_BODY_GONE };
 
-/* What has come of the body; the bytes are valid until http_body_consume, which makes room for more. */
+/*
+ * What has come of the body; the bytes are valid until http_body_consume, which makes room
+ * for more.
+ */
 enum http_body_state http_body_peek(struct http_conn *c, const char **bytes, size_t *len);
 void http_body_consume(struct http_conn *c);
-/* Called before waiting: asks a client that waits for it to go on; whole: collect all of it, up to max_body. */
+/*
+ * Called before waiting: asks a client that waits for it to go on; whole: collect all of it,
+ * up to max_body.
+ */
 int http_body_want(struct http_conn *c, bool whole);
 bool http_body_too_large(const struct http_conn *c);
 
@@ -83,15 +94,26 @@ bool http_body_too_large(const struct http_conn *c);
 
 bool http_head_sent(const struct http_conn *c);
 int http_set_status(struct http_conn *c, int status);
-/* Replace all lines of this name; NULL value: remove them. -EINVAL: not a header. -EPERM: not the application's to set. */
-int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len);
+/*
+ * Replace all lines of this name; NULL value: remove them. -EINVAL: not a header. -EPERM:
+ * not the application's to set.
+ */
+int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		    size_t value_len);
 /* One more line of the name. */
-int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value, size_t value_len);
-/* 1 when so much waits that the writer should wait for drained(). -EMSGSIZE: more than the Content-Length it set. */
+int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		    size_t value_len);
+/*
+ * 1 when so much waits that the writer should wait for drained(). -EMSGSIZE: more than the
+ * Content-Length it set.
+ */
 int http_write(struct http_conn *c, const char *bytes, size_t len);
 /* The request is over afterwards, whatever is returned. */
 int http_finish(struct http_conn *c, const char *bytes, size_t len);
-/* Answer with a status and its name instead of what was set so far; the connection is cut where a head was sent. */
+/*
+ * Answer with a status and its name instead of what was set so far; the connection is cut
+ * where a head was sent.
+ */
 void http_fail(struct http_conn *c, int status);
 /* From a finalizer: the same with 500, but later, from the loop. */
 void http_drop(struct http_conn *c);

@@ -7,7 +7,10 @@
 
 #include "sys/scoreboard.h"
 
-/* A worker whose loop does not turn is found by its slot: when this turn began, 0 while it waits. */
+/*
+ * A worker whose loop does not turn is found by its slot: when this turn began, 0 while it
+ * waits.
+ */
 struct turn {
 	uv_check_t check;
 	uv_prepare_t prepare;
@@ -62,9 +65,11 @@ static void close_inherited(uv_handle_t *handle, void *arg)
 	/* Closing a bound pipe unlinks its socket file, which is the parent's. */
 	if (handle->type == UV_NAMED_PIPE)
 		((uv_pipe_t *)handle)->pipe_fname = NULL;
-	/* A signal caught before the fork is never dispatched here, and would keep the close spinning (libuv#3483). */
+	/* A signal caught before the fork is never dispatched here, and would keep the close
+	 * spinning (libuv#3483). */
 	if (handle->type == UV_SIGNAL)
-		((uv_signal_t *)handle)->dispatched_signals = ((uv_signal_t *)handle)->caught_signals;
+		((uv_signal_t *)handle)->dispatched_signals =
+			((uv_signal_t *)handle)->caught_signals;
 	if (!uv_is_closing(handle))
 		uv_close(handle, NULL);
 }

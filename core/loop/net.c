@@ -21,7 +21,8 @@ struct net_conn {
 
 struct net_server {
 	uv_loop_t *loop;
-	/* Closed last: its callback frees the server when nothing of it is left on the loop's stack. */
+	/* Closed last: its callback frees the server when nothing of it is left on the loop's
+	 * stack. */
 	uv_timer_t end;
 	const struct net_app *app;
 	void *data;
@@ -228,7 +229,8 @@ bool net_close(struct net_conn *c)
 		return false;
 	}
 	conn_shutdown(&c->conn);
-	/* Closing with bytes unread would reset the connection, and take from the peer what it has not read yet. */
+	/* Closing with bytes unread would reset the connection, and take from the peer what it has
+	 * not read yet. */
 	if (!c->conn.eof)
 		conn_read(&c->conn, scratch, sizeof(scratch));
 	close_now(c, false);

@@ -17,14 +17,16 @@ struct net_refs {
 
 struct net_app {
 	void (*connection)(void *data, struct net_conn *c);
-	/* After net_server_shutdown or _close, when the last connection is gone; the server has been freed. */
+	/* After net_server_shutdown or _close, when the last connection is gone; the server has
+	 * been freed. */
 	void (*stopped)(void *data);
 };
 
 /* Whoever waits looks again: there is something to read, room to write, or an end. */
 typedef void (*net_wake_cb)(struct net_conn *c, bool read, bool write);
 
-int net_server_open(struct net_server **out, uv_loop_t *loop, const struct net_app *app, void *data);
+int net_server_open(struct net_server **out, uv_loop_t *loop, const struct net_app *app,
+		    void *data);
 /* fd is borrowed. */
 int net_server_listen(struct net_server *s, int fd);
 void net_server_pause(struct net_server *s);
@@ -43,7 +45,10 @@ bool net_alive(const struct net_conn *c, uint64_t life);
 struct net_refs *net_refs(struct net_conn *c);
 const struct conn_peer *net_peer(const struct net_conn *c);
 
-/* Bytes in a buffer that is valid until the next call; 0: the end; -EAGAIN: wait, wake will be called; or -errno. */
+/*
+ * Bytes in a buffer that is valid until the next call; 0: the end; -EAGAIN: wait, wake will
+ * be called; or -errno.
+ */
 ssize_t net_read(struct net_conn *c, const char **bytes);
 /* 1: so much waits that the writer should wait. After -errno the connection is closed. */
 int net_write(struct net_conn *c, const char *bytes, size_t len);

@@ -12,17 +12,23 @@
 static char *room;
 static size_t room_size;
 
+/* One block, pointers first and their bytes behind them, so that one free gives it back. */
 static char **copy_strings(char **from, size_t n)
 {
-	char **copy = calloc(n + 1, sizeof(*copy));
+	size_t bytes = 0;
+	char **copy, *at;
 
+	for (size_t i = 0; i < n; i++)
+		bytes += strlen(from[i]) + 1;
+	copy = malloc((n + 1) * sizeof(*copy) + bytes);
 	if (!copy)
 		return NULL;
+	at = (char *)&copy[n + 1];
 	for (size_t i = 0; i < n; i++) {
-		copy[i] = strdup(from[i]);
-		if (!copy[i])
-			return NULL; /* at start, and the process goes on with the original: nothing to give back */
+		copy[i] = at;
+		at = stpcpy(at, from[i]) + 1;
 	}
+	copy[n] = NULL;
 	return copy;
 }
 
@@ -44,8 +50,11 @@ char **title_setup(int argc, char **argv)
 	}
 	argv_copy = copy_strings(argv, (size_t)argc);
 	env_copy = copy_strings(environ, n);
-	if (!argv_copy || !env_copy)
+	if (!argv_copy || !env_copy) {
+		free(argv_copy);
+		free(env_copy);
 		return argv;
+	}
 	room = argv[0];
 	room_size = (size_t)(end - room);
 	environ = env_copy;

@@ -10,7 +10,10 @@
  */
 char **title_setup(int argc, char **argv);
 
-/* Show `text` (cut to the room there is) as the command line. Its first word, without a colon, becomes comm. */
+/*
+ * Show `text` (cut to the room there is) as the command line. Its first word,
+ * without a colon, becomes comm.
+ */
 void title_set(const char *text);
 
 #endif

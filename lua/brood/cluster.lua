@@ -10,94 +10,10 @@ local Process = require "brood.process"
 local serve = require "brood.serve"
 local signals = require "brood.signals"
 local task = require "brood.task"
+local view = require "brood.cluster.worker"
 
 local QUICK = 2 -- seconds a worker has after TERM before KILL
-local SLOTS = 1024 -- of the scoreboard: more than ever run at once, replacements included
-
----@class brood.ClusterWorker
----@field pid integer? nil in before_fork
----@field id integer never reused
----@field slot integer 1 to workers; a replacement takes over its slot
----@field cluster string its cluster's name
----@field state string
----@field started_at number? seconds since 1970
----@field requests integer answered so far
----@field reason string? once it is ending
-local Worker = {}
-
-local worker_fields = {
-  pid = function(m)
-    return m.process and m.process.pid
-  end,
-  state = function(m)
-    return m.process and m.process.state or "stopped"
-  end,
-  started_at = function(m)
-    return m.process and m.process.started_at
-  end,
-  requests = function(m)
-    return m.counters and m.counters:get("requests") or m.last_requests or 0
-  end,
-  id = function(m)
-    return m.id
-  end,
-  slot = function(m)
-    return m.slot
-  end,
-  reason = function(m)
-    return m.reason
-  end,
-}
-
-local worker_methods = {}
-
-function Worker.__index(self, name)
-  local field = worker_fields[name]
-  if field then
-    return field(rawget(self, "member"))
-  end
-  return worker_methods[name]
-end
-
---- Send a message to the worker.
----@param value any
----@param fd? integer
-function worker_methods:send(value, fd)
-  return self.member.process:send(value, fd)
-end
-
---- Send it a signal, TERM unless told otherwise.
----@param signal? string|integer
-function worker_methods:kill(signal)
-  return self.member.process:signal(signal or "TERM")
-end
-
---- In after_fork: become this user and group now, for good.
----@param name string|integer
----@param group_name? string|integer
-function worker_methods:user(name, group_name) -- luacheck: ignore 212
-  local user, err = core.privileges.lookup_user(name)
-  if not user then
-    error(err, 2)
-  end
-  local gid = user.gid
-  if group_name ~= nil then
-    local found
-    found, err = core.privileges.lookup_group(group_name)
-    if not found then
-      error(err, 2)
-    end
-    gid = found.gid
-  end
-  local ok
-  ok, err = core.privileges.drop(user.uid, gid, user.name)
-  if not ok then
-    -- Half a drop must not serve a single request.
-    log.error("worker:user: " .. tostring(err))
-    core.exit(1)
-  end
-  rawset(self, "dropped", true)
-end
+local SPARE = 1024 -- places of the scoreboard beside two for each worker (one that goes, one that comes)
 
 ---@class brood.WebCluster: brood.Emitter
 ---@field name string
@@ -120,46 +36,92 @@ local function run_hook(self, name, ...)
   return true
 end
 
-local function make(self, member)
-  local o = self.options
-  local worker = setmetatable({ member = member, cluster = self.name }, Worker)
-  member.worker = worker
-  local ok, err = run_hook(self, "before_fork", self.master, worker)
-  if not ok then
-    return nil, err
+-- ---- places on the scoreboard ---------------------------------------------------------------------------------------
+
+-- A worker keeps its place to its end, however many come and go beside it.
+local function take_place(self, member)
+  local place = table.remove(self.free_places)
+  if not place and self.places < self.capacity then
+    self.places = self.places + 1
+    place = self.places
   end
-  local index = (member.id - 1) % SLOTS + 1
-  local process = Process.new({
+  member.place = place
+  member.counters = place and function(field)
+    return self.scoreboard:get(place, field)
+  end
+end
+
+local function leave_place(self, member)
+  member.last_requests = member.counters and member.counters("requests")
+  member.counters = nil
+  if member.place then
+    table.insert(self.free_places, member.place)
+    member.place = nil
+  end
+end
+
+-- ---- one worker -----------------------------------------------------------------------------------------------------
+
+-- The child, between its fork and its app. Signals come first: a hook may wait, and they must be heard meanwhile.
+local function prepare(self, member, inner)
+  local serving = serve.begin(inner, self.fds())
+  core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
+  if member.place then
+    self.scoreboard:attach(member.place)
+  end
+  inner.id, inner.slot, inner.cluster = member.id, member.slot, self.name
+  view.in_child(member.worker, inner.pid)
+  local ok, err = run_hook(self, "after_fork", self.master, member.worker)
+  if not ok then
+    error(err, 0)
+  end
+  return serving, rawget(member.worker, "dropped")
+end
+
+local function new_process(self, member)
+  local o, serving = self.options, nil
+  return Process.new({
     name = ("%s worker %d"):format(self.name, member.id),
-    main = function(self_worker)
-      serve.run(self_worker, { app = o.app, fds = self.fds() })
+    main = function()
+      serving:run(o.app)
     end,
     env = o.env, cwd = o.working_directory, umask = o.umask, user = o.user, group = o.group, limits = o.limits,
     ready = "channel", stop_signal = "QUIT", stop_timeout = o.graceful_timeout, start_timeout = o.start_timeout,
   }, {
     keep = self.fds(),
     prepare = function(inner)
-      core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
-      self.scoreboard:attach(index)
-      inner.id, inner.slot, inner.cluster = member.id, member.slot, self.name
-      rawset(worker, "pid", inner.pid)
-      local hooked, why = run_hook(self, "after_fork", self.master, worker)
-      if not hooked then
-        error(why, 0)
-      end
-      return rawget(worker, "dropped")
+      local dropped
+      serving, dropped = prepare(self, member, inner)
+      return dropped
     end,
   })
-  member.counters = {
-    get = function(_, field)
-      return self.scoreboard:get(index, field)
-    end,
-  }
+end
+
+local function make(self, member)
+  local worker = view.new(member, self.name)
+  member.worker = worker
+  local ok, err = run_hook(self, "before_fork", self.master, worker)
+  if member.reason then
+    return nil, E.new("stopped", "told to go before its fork")
+  elseif not ok then
+    log.error(("%s: worker %d: %s"):format(self.name, member.id, err))
+    return nil, err
+  end
+  take_place(self, member)
+  local process = new_process(self, member)
+  process:on("stopping", function()
+    member.pid = process.pid
+    if not member.ready_at then
+      process:hurry(signals.number("TERM"), QUICK) -- it serves nobody yet, so there is nothing to finish
+    end
+  end)
   process:on("message", function(value, fd)
     self:emit("message", worker, value, fd)
   end)
   return process
 end
+
+-- ---- the cluster ----------------------------------------------------------------------------------------------------
 
 local function describe_end(process)
   if process.exit_signal then
@@ -168,31 +130,28 @@ local function describe_end(process)
   return "status " .. tostring(process.exit_code)
 end
 
-local function connect_events(self)
-  self.group:on("online", function(member)
-    log.info(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
-    self:emit("online", member.worker)
-  end)
-  self.group:on("exit", function(member, code, signal)
-    member.last_requests = member.counters and member.counters:get("requests")
-    local process = member.process
-    -- A start that failed has told its own story already.
-    if member.ready_at then
-      local unasked = member.reason == "crash" or member.reason == "signal"
-      log[unasked and "warn" or "info"](("%s: worker %d ended: %s (%s)"):format(self.name, member.id,
-        describe_end(process), member.reason))
-    end
-    self:emit("exit", member.worker, code, signal)
-  end)
+local function on_exit(self, member, code, signal)
+  leave_place(self, member)
+  if not member.pid then
+    return -- it was never forked: nobody has heard of it
+  end
+  -- A start that failed has told its own story already.
+  if member.ready_at then
+    local unasked = member.reason == "crash" or member.reason == "signal"
+    log[unasked and "warn" or "info"](("%s: worker %d (pid %d) ended: %s (%s)"):format(self.name, member.id,
+      member.pid, describe_end(member.process), member.reason))
+  end
+  self:emit("exit", member.worker, code, signal)
 end
 
 --- A cluster of workers; nothing is started yet.
 ---@param options table as in the config, and name, hooks, master, fds = fn() -> descriptors
 ---@return brood.WebCluster
 function M.new(options)
+  local capacity = 2 * options.workers + SPARE
   local self = setmetatable({
-    name = options.name, options = options, hooks = options.hooks or {}, fds = options.fds,
-    master = options.master, scoreboard = assert(core.scoreboard.create(SLOTS)),
+    name = options.name, options = options, hooks = options.hooks or {}, fds = options.fds, master = options.master,
+    scoreboard = assert(core.scoreboard.create(capacity)), capacity = capacity, places = 0, free_places = {},
   }, Cluster)
   self.group = group.new {
     name = self.name, size = options.workers,
@@ -200,7 +159,13 @@ function M.new(options)
       return make(self, member)
     end,
   }
-  connect_events(self)
+  self.group:on("online", function(member)
+    log.info(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
+    self:emit("online", member.worker)
+  end)
+  self.group:on("exit", function(...)
+    on_exit(self, ...)
+  end)
   return self
 end
 
@@ -209,7 +174,7 @@ end
 function Cluster:workers()
   local list = {}
   for _, member in pairs(self.group.members) do
-    if member.worker and member.process and member.process.pid then
+    if member.process.pid then
       list[#list + 1] = member.worker
     end
   end
@@ -233,13 +198,18 @@ function Cluster:stop(cb)
   return self.group:stop(cb)
 end
 
---- Stop it now: TERM, and KILL for what is still there a moment later.
+--- Stop it now: TERM, and KILL for what is still there a moment later. Asked again, KILL at once.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:terminate(cb)
-  for _, member in pairs(self.group.members) do
-    if member.process and member.process.hurry then
-      member.process:hurry(signals.number("TERM"), QUICK)
+  if self.hurried then
+    self.group:kill()
+  else
+    self.hurried = true
+    for _, member in pairs(self.group.members) do
+      if member.process.hurry then
+        member.process:hurry(signals.number("TERM"), QUICK)
+      end
     end
   end
   return self.group:stop(cb)
@@ -251,6 +221,17 @@ function Cluster:send(value)
   for _, worker in ipairs(self:workers()) do
     worker:send(value)
   end
+end
+
+--- What runs, as plain values.
+---@param now number seconds since 1970
+---@return table
+function Cluster:status(now)
+  local processes = {}
+  for i, worker in ipairs(self:workers()) do
+    processes[i] = view.status(worker, now)
+  end
+  return { workers = self.group.size, ready = self.group:ready_count(), processes = processes }
 end
 
 return M

@@ -51,7 +51,8 @@ function M.new(options)
     state = "stopped",
     last_id = 0,
     after_ready = restart.new(options.after_ready or AFTER_READY),
-    after_failure = restart.new(options.after_failure or AFTER_FAILURE),
+    after_failure = options.after_failure or AFTER_FAILURE,
+    failing = {}, -- slot -> its own row of failed starts: many that fail side by side are no longer row
     retries = {}, -- slot -> timer of the next try
     failures = {}, -- slot -> failed starts in a row
   }, Group)
@@ -152,13 +153,18 @@ local function lost(self, member)
     return
   end
   local uptime = member.ready_at and now() - member.ready_at or 0
-  local policy = member.ready_at and self.after_ready or self.after_failure
+  local slot = member.slot
+  local policy = self.after_ready
+  if not member.ready_at then
+    policy = self.failing[slot] or restart.new(self.after_failure)
+    self.failing[slot] = policy
+  end
   local verdict = restart.exited(policy, now(), uptime, math.random())
   if verdict.delay > 0 then
     log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
   end
   self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
-  schedule(self, member.slot, verdict.delay)
+  schedule(self, slot, verdict.delay)
 end
 
 local function on_exit(self, member)
@@ -189,7 +195,9 @@ end
 ---@param done? fun(err: brood.Error?, member: brood.Member)
 function Group:launch(slot, done)
   self.last_id = self.last_id + 1
-  local member = setmetatable({ id = self.last_id, slot = slot, group = self }, Member)
+  -- Until it has a process, which a hook may delay, it is seen as one that starts.
+  local process_to_come = { state = "starting" }
+  local member = setmetatable({ id = self.last_id, slot = slot, group = self, process = process_to_come }, Member)
   local replaces = self.holders[slot]
   self.members[member.id] = member
   if not replaces then
@@ -227,7 +235,7 @@ function Group:launch(slot, done)
         return
       end
       member.ready_at = now()
-      restart.reset(self.after_failure)
+      self.failing[slot] = nil
       self.failures[slot] = 0
       self:emit("online", member)
       if done then

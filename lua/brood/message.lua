@@ -1,16 +1,14 @@
 --- Lua values as messages: encoding, decoding, and a clear word about what
 --- cannot be sent. What arrives is checked before LuaJIT decodes it, because its
 --- decoder believes every count it reads. Nothing here sends or receives.
-local buffer = require "string.buffer"
-require "ffi" -- the decoder needs it loaded for 64-bit integers
+local buffer_encode = require("string.buffer").encode
 local core = require "brood.core"
 local E = require "brood.error"
 
 local M = {}
 
-local encode, decode = buffer.encode, buffer.decode
-local check = core.value.check
-local pcall, type, pairs = pcall, type, pairs
+local encode, decode = core.value.encode, core.value.decode
+local type, pairs = type, pairs
 
 --- Tables in tables.
 M.MAX_DEPTH = 90
@@ -19,7 +17,6 @@ M.MAX_SIZE = 64 * 1024 * 1024
 local ENCODED_MAX = M.MAX_SIZE + 1024
 
 local sendable = { ["nil"] = true, boolean = true, number = true, string = true, table = true }
-local simple = { ["nil"] = true, boolean = true, number = true, string = true }
 
 -- ---- what is wrong with a value: only looked for once something is ----
 
@@ -42,8 +39,7 @@ local function describe(path)
 end
 
 local function encodable(value)
-  return sendable[type(value)] or (type(value) == "cdata" or type(value) == "userdata") and pcall(encode, value)
-      and check(encode(value)) == true
+  return sendable[type(value)] or encode(value) ~= nil -- 64-bit integers, json.null
 end
 
 local walk
@@ -125,21 +121,16 @@ end
 ---@return string?, brood.Error?
 function M.encode(value, name)
   name = name or "message"
-  local ok, payload = pcall(encode, value)
-  if not ok then
-    return nil, explain(value, name, payload)
+  local payload, err = encode(value)
+  if not payload then
+    if err.code == "too_large" then
+      return nil, E.new("too_large", "%s holds too many tables: it would take more than 1 GB to decode", name)
+    end
+    return nil, explain(value, name, err.message)
   elseif #payload > ENCODED_MAX then
     return nil, too_large(name, #payload)
-  elseif simple[type(value)] then
-    return payload
   end
-  local sound, err = check(payload, M.MAX_DEPTH)
-  if sound then
-    return payload
-  elseif err.code == "too_large" then
-    return nil, E.new("too_large", "%s holds too many tables: it would take more than 1 GB to decode", name)
-  end
-  return nil, explain(value, name, err.message)
+  return payload
 end
 
 --- An error table as bytes, always: what cannot be sent of it is left out.
@@ -159,28 +150,18 @@ function M.encode_error(err)
       rest[key] = value
     end
   end
-  return M.encode(rest) or encode { message = rest.message, code = "error" }
+  return M.encode(rest) or buffer_encode { message = rest.message, code = "error" }
 end
 
 --- true and the value; or false and an error: the bytes are not a sound value.
 ---@param payload string
 ---@return boolean, any
 function M.decode(payload)
-  local sound, err = check(payload, M.MAX_DEPTH)
-  if not sound then
-    return false, err
+  local ok, value = decode(payload)
+  if ok then
+    return true, value
   end
-  local ok, value = pcall(decode, payload)
-  if not ok then
-    return false, E.new("invalid", "the encoded value is broken: %s", tostring(value))
-  end
-  return true, value
+  return false, value
 end
-
--- Compiled by this LuaJIT, `encode` and `decode` now and then corrupt the Lua stack when they raise inside a
--- pcall (seen: one crash in ten runs of spec/system/channel_peer.lua). They are C either way: it costs nothing.
-jit.off(M.encode)
-jit.off(M.decode)
-jit.off(encodable)
 
 return M

@@ -54,6 +54,10 @@ function M.load(path)
 end
 
 -- One worker: its app, and how far its end has come.
+---@class brood.Serving
+---@field worker brood.Worker the line to the master
+---@field fds integer[] the listening sockets: the master's, lent
+---@field app? table once it serves
 local Serving = {}
 Serving.__index = Serving
 
@@ -71,6 +75,14 @@ function Serving:leave(status)
   core.exit(status)
 end
 
+-- Whoever listens there next must not find the socket held by one that only finishes.
+local function close_listeners(self)
+  for _, fd in ipairs(self.fds) do
+    core.fd.close(fd)
+  end
+  self.fds = {}
+end
+
 --- Finish what is being served, run the app's stop, and go. The master kills what takes too long.
 function Serving:quit()
   if self.quitting then
@@ -80,9 +92,13 @@ function Serving:quit()
   if not self.app then
     return self:leave(0) -- still loading: nothing has been served
   end
-  self.worker:emit("stopping")
   task.spawn(function()
-    self.app.server:close()
+    local finished = task.async(function()
+      self.app.server:close()
+    end)
+    close_listeners(self)
+    self.worker:emit("stopping")
+    finished:wait()
     local ok, err = run_hook(self.app.stop, self.worker)
     if not ok then
       log.error("the app's stop failed: " .. E.text(err))
@@ -91,7 +107,7 @@ function Serving:quit()
   end)
 end
 
-function Serving:watch_signals()
+local function watch_signals(self)
   signals.on("QUIT", function()
     self:quit()
   end)
@@ -100,25 +116,40 @@ function Serving:watch_signals()
       self:leave(0)
     end)
   end
+  -- Meant for the master, and sent to all that bear the name: nothing to die of.
+  for _, name in ipairs { "HUP", "USR1", "USR2" } do
+    signals.on(name, function()
+      log.debug(name .. " means nothing to a worker")
+    end)
+  end
 end
 
---- Be a worker: called in the forked child, as its main function. Raises when the app cannot be served.
----@param worker brood.Worker the line to the master
----@param plan table app (path), fds (of the listening sockets)
-function M.run(worker, plan)
-  local self = setmetatable({ worker = worker }, Serving)
-  self:watch_signals()
+--- In the forked child, before anything else there: be a worker that ends as it is told.
+---@param worker brood.Worker
+---@param fds integer[]
+---@return brood.Serving
+function M.begin(worker, fds)
+  local self = setmetatable({ worker = worker, fds = fds }, Serving)
+  watch_signals(self)
   require("brood.worker").on_master_gone = function()
     self:quit()
   end
-  local app = M.load(plan.app)
-  local ok, err = run_hook(app.start, worker)
+  return self
+end
+
+--- Load the app, start it, serve it. Raises when it cannot be served.
+---@param path string
+function Serving:run(path)
+  local app = M.load(path)
+  local ok, err = run_hook(app.start, self.worker)
+  if ok then
+    ok, err = app.server:listen(self.fds)
+  end
   if not ok then
     error(E.from(err), 0)
   end
-  app.server:listen(plan.fds)
   self.app = app
-  worker:ready()
+  self.worker:ready()
 end
 
 return M

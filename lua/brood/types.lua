@@ -21,6 +21,7 @@
 ---@field env? table<string, string|number|false> added to the master's; false removes a variable
 ---@field graceful_timeout? brood.duration|false how long a worker may finish its requests (30)
 ---@field start_timeout? brood.duration|false a worker must be ready within it (30)
+---@field pidfile? string where the master writes its pid while it runs
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
 ---@field before_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the master; raising cancels that fork
 ---@field after_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the new worker, before its app is loaded

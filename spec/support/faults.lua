@@ -7,6 +7,7 @@
 local M = {}
 
 local shim = os.getenv("BROOD_FAULTS")
+local LANES = 4 -- runs at a time: mostly they wait
 local record = 48 -- struct count: char name[32], u64 calls, u64 failed
 
 -- Only what a script under the shim may use is loaded before it is needed.
@@ -34,6 +35,7 @@ end
 ---@field from? "start"|"arm" count from the start of the program (the default), or from the script's arm()
 ---@field exec? boolean stay loaded in programs that it executes
 ---@field timeout? number
+---@field meanwhile? fun(program: spec.Program) what is done to it while it runs
 ---@field env? table<string, string|false>
 ---@field call? string each: the call to fail
 ---@field errno? string each: with what; SHORT cuts a read or write to one byte
@@ -48,11 +50,17 @@ end
 ---@field calls table<string, integer> how often each call was made
 ---@field failed table<string, integer> how often it was made to fail
 
----Run under the shim with these rules ("pipe2:EMFILE:3,write:EINTR:1+", "" to count only).
+---@class spec.faults.Run
+---@field program spec.Program
+---@field dir string
+local Run = {}
+Run.__index = Run
+
+---Start under the shim with these rules ("pipe2:EMFILE:3,write:EINTR:1+", "" to count only).
 ---@param rules string
 ---@param options spec.faults.Options
----@return spec.faults.Result
-function M.run(rules, options)
+---@return spec.faults.Run
+function M.start(rules, options)
   local s = support()
   local dir = s.temp_dir()
   local env = {
@@ -72,35 +80,70 @@ function M.run(rules, options)
   else
     program = s.brood(options.args, { env = env })
   end
-  local result = program:finish(options.timeout)
-  result.calls, result.failed = counts_read(dir .. "/counts")
+  return setmetatable({ program = program, dir = dir }, Run)
+end
+
+---Wait for its end.
+---@param timeout? number
+---@return spec.faults.Result
+function Run:finish(timeout)
+  local result = self.program:finish(timeout)
+  result.calls, result.failed = counts_read(self.dir .. "/counts")
   return result
 end
 
----Let the 1st, the 2nd, ... call fail, each in a run of its own, and give each result to `check(result, n)`. Never a
----crash or a hang, whatever it is: that is checked here. Returns how many calls there were.
+---Run under the shim to the end.
+---@param rules string
+---@param options spec.faults.Options
+---@return spec.faults.Result
+function M.run(rules, options)
+  local run = M.start(rules, options)
+  if options.meanwhile then
+    options.meanwhile(run.program)
+  end
+  return run:finish(options.timeout)
+end
+
+local function check_run(rule, result, n, check)
+  if result.signal then
+    error(("%s: ended by signal %d\n%s"):format(rule, result.signal, result.stderr), 0)
+  end
+  local ok, err = pcall(check, result, n)
+  if not ok then
+    local text = type(err) == "table" and err.msg or tostring(err)
+    error(("%s: %s\ncode: %s\nstdout: %s\nstderr: %s"):format(
+      rule, text, tostring(result.code), result.stdout, result.stderr), 0)
+  end
+end
+
+---Let the 1st, the 2nd, ... call fail, each in a run of its own, a few of them at a time, and give each result to
+---`check(result, n)`. Never a crash or a hang, whatever it is: that is checked here. Returns how many calls there were.
 ---@param options spec.faults.Options
 ---@param check fun(result: spec.faults.Result, n: integer)
 ---@return integer calls
 function M.each(options, check)
   local total = M.run("", options).calls[options.call]
   assert(total, options.call .. ": not a call that the shim knows")
-  local n = 1
-  while n <= math.min(total, options.max or 200) do
-    local rule = ("%s:%s:%d%s"):format(options.call, options.errno, n, options.onward and "+" or "")
-    local result = M.run(rule, options)
-    if result.signal then
-      error(("%s: ended by signal %d\n%s"):format(rule, result.signal, result.stderr), 2)
+  local last, n = math.min(total, options.max or 200), 0
+  local function lane()
+    while n < last do
+      n = n + 1
+      local mine = n
+      local rule = ("%s:%s:%d%s"):format(options.call, options.errno, mine, options.onward and "+" or "")
+      check_run(rule, M.run(rule, options), mine, check)
     end
-    local ok, err = pcall(check, result, n)
-    if not ok then
-      if type(err) == "table" then
-        error(err, 0)
-      end
-      error(("%s: %s\ncode: %s\nstdout: %s\nstderr: %s"):format(
-        rule, tostring(err), tostring(result.code), result.stdout, result.stderr), 0)
-    end
-    n = n + 1
+  end
+  local lanes = {}
+  for i = 1, math.min(LANES, last) do
+    lanes[i] = require("brood").async(lane)
+  end
+  local failure
+  for _, task in ipairs(lanes) do
+    local _, err = task:wait()
+    failure = failure or err
+  end
+  if failure then
+    error(failure.message, 2)
   end
   return total
 end

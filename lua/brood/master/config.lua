@@ -37,11 +37,16 @@ local function web(effective)
   return cluster
 end
 
+---@class brood.EffectiveConfig: brood.Config
+---@field path string the config file, or the app where there is none
+---@field clusters table[] what each cluster is started with
+---@field hooks table<string, function>
+
 --- The effective config of a command line.
 ---@async
 ---@param options table from the command line: config, app, listen, port, workers, control
----@param master? table what a config that is a function is given
----@return table? effective, string? why all that is wrong, as text
+---@param master brood.Master what a config that is a function is given
+---@return brood.EffectiveConfig? effective, string? why all that is wrong, as text
 function M.load(options, master)
   local cwd = assert(core.cwd())
   local path = options.config or (not options.app and "brood.lua") or nil

@@ -33,7 +33,9 @@ local function answer(master, req, res)
   if route then
     status, body = route(master)
   end
-  res:status(status):header("content-type", "application/json"):finish(json.encode(body) .. "\n")
+  -- The encoder cannot know that an empty table is a list.
+  local text = json.encode(body):gsub('"processes":{}', '"processes":[]')
+  res:status(status):header("content-type", "application/json"):finish(text .. "\n")
 end
 
 -- A folder that only we can write to: made if need be, refused when it is somebody else's.
@@ -98,7 +100,12 @@ function M.start(master)
   local server = http.server(function(req, res)
     answer(master, req, res)
   end)
-  server:listen { listener:fd() }
+  local ok
+  ok, err = server:listen { listener:fd() }
+  if not ok then
+    listener:close()
+    return nil, E.new(err.code, "control: %s", err.message)
+  end
   master.control = setmetatable({ listener = listener, server = server, address = listener:address() }, Control)
   return true
 end

@@ -1,22 +1,22 @@
---- The master of a config: opens its sockets, starts its clusters, acts on
---- signals, and ends when all below it has. What a cluster or a worker is, is
---- decided below; what the config says, in master.config.
+--- The master of a config: opens its sockets, starts its clusters, and ends when
+--- all below it has. What a cluster or a worker is, is decided below; what the
+--- config says, in master.config; what signals mean, in master.signals.
 local clock = require "brood.clock"
-local core = require "brood.core"
-local E = require "brood.error"
 local cluster = require "brood.cluster"
 local control = require "brood.master.control"
+local core = require "brood.core"
+local E = require "brood.error"
 local emitter = require "brood.emitter"
+local hooks = require "brood.master.hooks"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
-local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
-local uv = require "luv"
+local timer = require "brood.timer"
 
 ---@class brood.Master: brood.Emitter
 ---@field pid integer
----@field config table the effective config
+---@field config brood.EffectiveConfig? nil while a config that is a function runs
 ---@field clusters table<string, brood.WebCluster> by name
 ---@field workers brood.ClusterWorker[] those that are alive
 ---@field state "starting"|"ready"|"stopping"|"stopped"
@@ -31,22 +31,11 @@ end
 
 local M = {}
 
--- Called by name, so that the hooks of the newest config serve old workers too.
-local function run_hook(self, name, ...)
-  local fn = self.config.hooks[name]
-  if fn then
-    local ok, err = xpcall(fn, task.on_raise, self, ...)
-    if not ok then
-      core.uncaught(("%s: %s"):format(name, E.text(err)))
-    end
-  end
-end
-
 --- The workers of all clusters that are alive.
 ---@return brood.ClusterWorker[]
 function Master:all_workers()
   local list = {}
-  for _, web in pairs(self.clusters) do
+  for _, web in ipairs(self.order) do
     for _, worker in ipairs(web:workers()) do
       list[#list + 1] = worker
     end
@@ -55,23 +44,23 @@ function Master:all_workers()
 end
 
 local function make_cluster(self, options)
-  local web = cluster.new {
-    name = options.name, app = options.app, workers = options.workers, env = options.env,
-    working_directory = options.working_directory, umask = options.umask, limits = options.limits,
-    user = options.user, group = options.group,
-    start_timeout = options.start_timeout, graceful_timeout = options.graceful_timeout,
+  local wanted = {
     hooks = self.config.hooks, master = self,
     fds = function()
       return self.listeners:fds(options.name)
     end,
   }
+  for key, value in pairs(options) do
+    wanted[key] = value
+  end
+  local web = cluster.new(wanted)
   web:on("online", function(worker)
     self:emit("online", worker)
-    run_hook(self, "worker_ready", worker)
+    hooks.queue(self, "worker_ready", worker)
   end)
   web:on("exit", function(worker, code, signal)
     self:emit("exit", worker, code, signal)
-    run_hook(self, "worker_exit", worker, code, signal)
+    hooks.queue(self, "worker_exit", worker, code, signal)
   end)
   web:on("message", function(worker, value, fd)
     self:emit("message", worker, value, fd)
@@ -80,40 +69,8 @@ local function make_cluster(self, options)
   self.order[#self.order + 1] = web
 end
 
--- What each signal of the master does.
-local actions = {
-  QUIT = function(self)
-    self:quit(function() end)
-  end,
-  TERM = function(self)
-    self:terminate(function() end)
-  end,
-  INT = function(self)
-    self:terminate(function() end)
-  end,
-  HUP = function(self)
-    if uv.guess_handle(0) == "tty" or uv.guess_handle(1) == "tty" or uv.guess_handle(2) == "tty" then
-      return self:quit(function() end)
-    end
-    log.warn("HUP: reload is not available yet")
-  end,
-}
-for _, name in ipairs { "USR1", "USR2", "TTIN", "TTOU" } do
-  actions[name] = function()
-    log.warn(name .. ": not available yet")
-  end
-end
-
-local function watch_signals(self)
-  supervised.unguard_signals()
-  for name, action in pairs(actions) do
-    self.watches[#self.watches + 1] = signals.on(name, function()
-      action(self)
-    end)
-  end
-end
-
-local function each_in_turn(list, call, done)
+-- Call call(item, done) for all of them at once; done(err) with the first error when all are over.
+local function each(list, call, done)
   local waiting, first = 1, nil
   local function one_less(err)
     first = first or err
@@ -129,74 +86,137 @@ local function each_in_turn(list, call, done)
   one_less()
 end
 
---- Open the sockets and start the clusters. nil and the reason when it cannot serve; nothing is left then.
----@async
----@param cb? fun(err: brood.Error?)
-function Master:start(cb)
-  return task.run(cb, "master:start", function(done)
-    watch_signals(self)
-    supervised.adopt_orphans()
-    task.spawn(function()
-      local ok, err = self.listeners:open(self.config.clusters)
-      if ok then
-        ok, err = control.start(self)
-      end
-      if not ok then
-        self:close()
-        return done(err)
-      end
-      for _, options in ipairs(self.config.clusters) do
-        make_cluster(self, options)
-      end
-      each_in_turn(self.order, function(web, one_less)
-        web:start(one_less)
-      end, function(failure)
-        if self.state ~= "starting" then
-          return done(failure or E.new("stopped", "stopped before it had started"))
-        elseif failure then
-          return self:terminate(function()
-            done(failure)
-          end)
-        end
-        self.state = "ready"
-        self:emit("ready")
-        done()
-      end)
+-- ---- start ----------------------------------------------------------------------------------------------------------
+
+local function called_off()
+  return E.new("stopped", "stopped before it had started")
+end
+
+-- Everything that may fail before the first fork. A stop may come wherever it waits.
+local function prepare(self)
+  local ok, err = core.posix.chdir(self.config.working_directory)
+  if not ok then
+    return nil, E.new(err.code, "working_directory %s: %s", self.config.working_directory, err.message)
+  end
+  ok, err = self.listeners:open(self.config.clusters, function()
+    return self.state ~= "starting"
+  end)
+  if not ok then
+    return nil, err
+  end
+  ok, err = control.start(self)
+  if not ok then
+    return nil, err
+  end
+  err = hooks.call(self, "on_start", "start")
+  self.begun = err == nil
+  return err == nil, err
+end
+
+local stop
+
+local function start(self, done)
+  local ok, err = prepare(self)
+  if self.state ~= "starting" then
+    return done(called_off())
+  elseif not ok then
+    return stop(self, "terminate", function()
+      done(err)
     end)
+  end
+  for _, options in ipairs(self.config.clusters) do
+    make_cluster(self, options)
+  end
+  each(self.order, function(web, one_less)
+    web:start(one_less)
+  end, function(failure)
+    if self.state ~= "starting" then
+      return done(failure or called_off())
+    elseif failure then
+      return stop(self, "terminate", function()
+        done(failure)
+      end)
+    end
+    self.state = "ready"
+    self:emit("ready")
+    done()
   end)
 end
 
+--- Open the sockets and start the clusters. nil and the reason when it cannot serve; nothing is left then.
+---@async
+---@param config brood.EffectiveConfig
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err code "stopped" when it was told to stop meanwhile
+function Master:start(config, cb)
+  self.config = config
+  return task.run(cb, "master:start", function(done)
+    supervised.adopt_orphans()
+    task.spawn(start, self, done)
+  end)
+end
+
+-- ---- stop -----------------------------------------------------------------------------------------------------------
+
 -- Sockets and socket files are the last to go: they belong to the master alone.
-function Master:close()
+local function close(self)
   if self.control then
     self.control:close()
     self.control = nil
   end
   self.listeners:close()
   self.state = "stopped"
-  for _, watch in ipairs(self.watches) do
-    watch:close()
-  end
   self:emit("stopped")
+  local list = self.stoppers
+  self.stoppers = {}
+  for _, done in ipairs(list) do
+    done()
+  end
 end
 
-local function stop(self, how, done)
-  table.insert(self.stoppers, done)
+-- The workers are gone: what hooks still do has graceful_timeout, or until a quick stop is asked for.
+local function finish(self)
+  local limit
+  local function over()
+    if self.cut then
+      self.cut = nil
+      if limit then
+        limit:cancel()
+      end
+      close(self)
+    end
+  end
+  self.cut = over
+  if self.config.graceful_timeout then
+    limit = timer.after(self.config.graceful_timeout, function()
+      log.warn("hooks still run: not waiting any longer")
+      over()
+    end)
+  end
+  task.spawn(function()
+    hooks.wait(self)
+    if self.begun then
+      hooks.run(self, "on_stop")
+    end
+    over()
+  end)
+end
+
+function stop(self, how, done)
   if self.state == "stopped" then
     return done()
   end
+  table.insert(self.stoppers, done)
   local first = self.state ~= "stopping"
   self.state = "stopping"
-  each_in_turn(self.order, function(web, one_less)
+  if self.cut and how == "terminate" then
+    return self.cut()
+  end
+  each(self.order, function(web, one_less)
     web[how](web, one_less)
   end, function()
     if first then
-      self:close()
-      local list = self.stoppers
-      self.stoppers = {}
-      for _, fn in ipairs(list) do
-        fn()
-      end
+      finish(self)
     end
   end)
 end
@@ -213,7 +233,7 @@ function Master:quit(cb)
   end)
 end
 
---- Stop quickly, also when a graceful stop is under way.
+--- Stop quickly, also when a graceful stop is under way. Asked a second time, what is left is killed at once.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Master:terminate(cb)
@@ -223,6 +243,20 @@ function Master:terminate(cb)
   end)
 end
 
+--- Wait until it has stopped.
+---@async
+---@param cb? fun(err: brood.Error?)
+function Master:wait(cb)
+  return task.run(cb, "master:wait", function(done)
+    if self.state == "stopped" then
+      return done()
+    end
+    table.insert(self.stoppers, done)
+  end)
+end
+
+-- ---- what hooks, scripts and the control server ask -----------------------------------------------------------------
+
 --- Send a message to the workers of all clusters, or of one.
 ---@param value any
 ---@param name? string a cluster's
@@ -230,8 +264,8 @@ function Master:broadcast(value, name)
   if name and not self.clusters[name] then
     error(("there is no cluster '%s'"):format(name), 2)
   end
-  for cluster_name, web in pairs(self.clusters) do
-    if name == nil or name == cluster_name then
+  for _, web in ipairs(self.order) do
+    if name == nil or name == web.name then
       web:send(value)
     end
   end
@@ -245,25 +279,17 @@ function Master:status()
     version = core.version, pid = self.pid, state = self.state, uptime = now - self.started_at, clusters = {},
   }
   for name, web in pairs(self.clusters) do
-    local entry = { workers = web.group.size, ready = web.group:ready_count(), listen = self.listeners:addresses(name),
-      processes = {} }
-    for i, worker in ipairs(web:workers()) do
-      entry.processes[i] = {
-        name = ("%s worker %d"):format(name, worker.id), kind = "worker", id = worker.id, slot = worker.slot,
-        pid = worker.pid, state = worker.state, uptime = now - worker.started_at, requests = worker.requests,
-      }
-    end
-    status.clusters[name] = entry
+    status.clusters[name] = web:status(now)
+    status.clusters[name].listen = self.listeners:addresses(name)
   end
   return status
 end
 
---- A master for an effective config; nothing is opened or started yet.
----@param config table
+--- A master; nothing is opened or started yet.
 ---@return brood.Master
-function M.new(config)
+function M.new()
   return setmetatable({
-    pid = core.posix.getpid(), config = config, clusters = {}, order = {}, stoppers = {}, watches = {},
+    pid = core.posix.getpid(), clusters = {}, order = {}, stoppers = {}, hooking = {},
     state = "starting", started_at = clock.unix(), listeners = listeners.new(),
   }, Master)
 end

@@ -20,22 +20,27 @@ end
 
 --- Open one socket, trying again while its address is in use.
 ---@async
----@param entry table address, backlog, ...
+---@param entry table address, backlog, ...; once: do not try again
+---@param called_off? fun(): boolean whether nobody wants it any more
 ---@return userdata? listener, brood.Error? err
-function M.open(entry)
+function M.open(entry, called_off)
   local listener, err
-  for try = 1, TRIES do
+  for try = 0, TRIES do
     listener, err = core.listener.open(entry)
-    if listener or err.code ~= "EADDRINUSE" or entry.once then
+    if listener or err.code ~= "EADDRINUSE" or entry.once or try == TRIES then
       break
-    elseif try == 1 then
+    elseif try == 0 then
       log.warn(("%s: trying again for a second"):format(err))
     end
     task.sleep(WAIT)
+    if called_off and called_off() then
+      return nil, E.new("stopped", "called off while waiting for the address")
+    end
   end
   return listener, err
 end
 
+-- The entry with its owner and group as numbers.
 local function identity(entry)
   local copy = {}
   for key, value in pairs(entry) do
@@ -61,8 +66,9 @@ end
 --- Open the sockets of all clusters. On failure those opened so far are closed again.
 ---@async
 ---@param clusters table[] with name and listen
+---@param called_off fun(): boolean
 ---@return true? ok, brood.Error? err
-function Listeners:open(clusters)
+function Listeners:open(clusters, called_off)
   for _, cluster in ipairs(clusters) do
     local list = {}
     self.by_cluster[cluster.name] = list
@@ -70,7 +76,7 @@ function Listeners:open(clusters)
       local wanted, err = identity(entry)
       local listener
       if wanted then
-        listener, err = M.open(wanted)
+        listener, err = M.open(wanted, called_off)
       end
       if not listener then
         self:close()

@@ -105,7 +105,7 @@ M.keys = {
     doc = "the directory that master and workers run in", example = '"/srv/app"',
   },
   {
-    name = "pidfile", type = "path", available = false,
+    name = "pidfile", type = "path",
     doc = "where the master writes its pid", example = '"/run/app.pid"',
   },
   {

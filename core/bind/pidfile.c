@@ -1,0 +1,54 @@
+/*
+ * pidfile.c - brood.core.pidfile: the master's pidfile as an object.
+ */
+#include "bind/bind.h"
+#include "sys/pidfile.h"
+
+#define CLASS "brood.pidfile"
+
+/* open(path) -> pidfile, or nil, err; code "EEXIST" while a live process holds it. */
+static int l_open(lua_State *L)
+{
+	const char *path = luaL_checkstring(L, 1);
+	struct pidfile **p = lua_newuserdata(L, sizeof(*p));
+	pid_t holder;
+	int err;
+
+	*p = NULL;
+	luaL_getmetatable(L, CLASS);
+	lua_setmetatable(L, -2);
+	err = pidfile_open(p, path, &holder);
+	if (err == UV_EEXIST)
+		return bind_fail_code(L, "EEXIST", "pidfile %s is held by the running process %d", path,
+				      (int)holder);
+	if (err)
+		return bind_fail(L, err, "pidfile %s", path);
+	return 1;
+}
+
+static int l_close(lua_State *L)
+{
+	struct pidfile **p = luaL_checkudata(L, 1, CLASS);
+
+	pidfile_close(*p);
+	*p = NULL;
+	return 0;
+}
+
+static const luaL_Reg methods[] = {
+	{ "close", l_close },
+	{ NULL, NULL },
+};
+
+static const luaL_Reg functions[] = {
+	{ "open", l_open },
+	{ NULL, NULL },
+};
+
+int bind_open_pidfile(lua_State *L)
+{
+	bind_class(L, "pidfile", methods, l_close);
+	lua_newtable(L);
+	luaL_register(L, NULL, functions);
+	return 1;
+}

@@ -1,0 +1,120 @@
+/*
+ * pidfile.c - the pidfile of a master: locked, never stolen from a live one, taken over from a dead one.
+ */
+#include "sys/pidfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys/fd.h"
+
+struct pidfile {
+	int fd;
+	pid_t owner;
+	char path[];
+};
+
+static int lock(int fd, pid_t *holder)
+{
+	struct flock wanted = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_SETLK, &wanted) == 0)
+		return 0;
+	if (errno != EAGAIN && errno != EACCES)
+		return -errno;
+	/* Whoever holds it may let go in between; then its number is simply not known. */
+	*holder = fcntl(fd, F_GETLK, &wanted) == 0 && wanted.l_type != F_UNLCK ? wanted.l_pid : 0;
+	return -EEXIST;
+}
+
+/* Is what we opened still what is at the path? Its last owner may have removed it before we had the lock. */
+static bool same_file(int fd, const char *path)
+{
+	struct stat ours, there;
+
+	return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+	       ours.st_dev == there.st_dev;
+}
+
+static int open_locked(const char *path, int *out, pid_t *holder)
+{
+	for (;;) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		int err;
+
+		if (fd < 0 && errno == EINTR)
+			continue;
+		if (fd < 0)
+			return -errno;
+		err = lock(fd, holder);
+		if (err == 0 && same_file(fd, path)) {
+			*out = fd;
+			return 0;
+		}
+		close(fd);
+		if (err)
+			return err;
+	}
+}
+
+static int write_pid(int fd)
+{
+	char text[16];
+	int size = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
+	ssize_t n;
+
+	if (ftruncate(fd, 0) < 0)
+		return -errno;
+	n = fd_write(fd, text, (size_t)size);
+	if (n < 0)
+		return (int)n;
+	return n == size ? 0 : -ENOSPC;
+}
+
+int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
+{
+	size_t size = strlen(path) + 1;
+	struct pidfile *p = malloc(sizeof(*p) + size);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	memcpy(p->path, path, size);
+	p->owner = getpid();
+	*holder = 0;
+	err = open_locked(path, &p->fd, holder);
+	if (err)
+		goto fail;
+	fd_own(p->fd);
+	err = write_pid(p->fd);
+	if (err) {
+		unlink(path);
+		fd_close(&p->fd);
+		goto fail;
+	}
+	*out = p;
+	return 0;
+fail:
+	free(p);
+	return err;
+}
+
+void pidfile_close(struct pidfile *p)
+{
+	if (!p)
+		return;
+	/* A forked child has closed the descriptor already; the file is its master's. */
+	if (p->owner == getpid()) {
+		if (same_file(p->fd, p->path))
+			unlink(p->path);
+		fd_close(&p->fd);
+	}
+	free(p);
+}

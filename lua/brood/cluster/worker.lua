@@ -1,0 +1,129 @@
+--- One worker of a cluster, as hooks and the master's events see it: a view of the
+--- group's member and its process. It starts and stops nothing.
+local core = require "brood.core"
+local log = require "brood.log"
+local signals = require "brood.signals"
+
+---@class brood.ClusterWorker
+---@field pid integer? nil in before_fork
+---@field id integer never reused
+---@field slot integer 1 to workers; a replacement takes over its slot
+---@field cluster string its cluster's name
+---@field state string
+---@field started_at number? seconds since 1970
+---@field requests integer answered so far
+---@field reason string? once it is told to go, or has ended
+local Worker = {}
+
+local M = {}
+
+local fields = {
+  pid = function(m)
+    return m.process.pid or m.pid
+  end,
+  state = function(m)
+    return m.process.state
+  end,
+  started_at = function(m)
+    return m.process.started_at
+  end,
+  requests = function(m)
+    return m.counters and m.counters("requests") or m.last_requests or 0
+  end,
+  id = function(m)
+    return m.id
+  end,
+  slot = function(m)
+    return m.slot
+  end,
+  reason = function(m)
+    return m.reason
+  end,
+}
+
+local methods = {}
+
+function Worker.__index(self, name)
+  local field = fields[name]
+  if field then
+    return field(rawget(self, "member"))
+  end
+  return methods[name]
+end
+
+--- Send a message to the worker.
+---@param value any
+---@param fd? integer
+---@return boolean? sent, brood.Error? err
+function methods:send(value, fd)
+  return self.member.process:send(value, fd)
+end
+
+--- Send it a signal, TERM unless told otherwise.
+---@param signal? string|integer
+---@return true? ok, brood.Error? err
+function methods:kill(signal)
+  return self.member.process:signal(signals.check(signal or "TERM", 2))
+end
+
+local function group_id(name)
+  local found, err = core.privileges.lookup_group(name)
+  if not found then
+    error(err, 3)
+  end
+  return found.gid
+end
+
+--- In after_fork: become this user and group now, for good. Raises where there is no such user.
+---@param name string|integer
+---@param group_name? string|integer default: the user's own
+function methods:user(name, group_name)
+  if not rawget(self, "in_child") then
+    error("worker:user: only in after_fork, where the worker itself runs; here it would be the master's end", 2)
+  end
+  local user, err = core.privileges.lookup_user(name)
+  if not user then
+    error(err, 2)
+  end
+  local gid = group_name ~= nil and group_id(group_name) or user.gid
+  if not gid then
+    error(("worker:user: %s has no group of its own: name one"):format(tostring(name)), 2)
+  end
+  local ok
+  ok, err = core.privileges.drop(user.uid, gid, user.name)
+  if not ok then
+    -- Half a drop must not serve a single request, nor can it be caught.
+    log.error("worker:user: " .. tostring(err))
+    core.exit(1)
+  end
+  rawset(self, "dropped", true)
+end
+
+--- What is the same in a table of plain values.
+---@param self brood.ClusterWorker
+---@param now number seconds since 1970
+---@return table
+function M.status(self, now)
+  return {
+    name = ("%s worker %d"):format(self.cluster, self.id), kind = "worker", id = self.id, slot = self.slot,
+    pid = self.pid, state = self.state, uptime = now - self.started_at, requests = self.requests,
+  }
+end
+
+--- The view of a group's member.
+---@param member brood.Member
+---@param cluster string
+---@return brood.ClusterWorker
+function M.new(member, cluster)
+  return setmetatable({ member = member, cluster = cluster }, Worker)
+end
+
+--- In the forked child: this is about the process itself from now on.
+---@param self brood.ClusterWorker
+---@param pid integer
+function M.in_child(self, pid)
+  rawset(self, "pid", pid)
+  rawset(self, "in_child", true)
+end
+
+return M
