@@ -134,11 +134,10 @@ fmt:  ## format the C sources
 	@sh .ci/deps lint
 	clang-format -i $(SOURCES) $(HEADERS) core/tools/*.c $(wildcard spec/faults/*.[ch])
 
-bench: deps  ## measure: requests per second, cold start, replacement, memory, programs started
+bench: deps  ## measure beside nginx and C: http replace start memory spawn messages; T=name picks one
 	@sh .ci/deps bench
 	@$(build)
-	@set -e; for script in $(wildcard spec/bench/*.lua); do \
-	case $$script in *$(T)*) echo "== $$script"; $(abspath $(BIN)) exec $$script;; esac; done
+	@$(abspath $(BIN)) exec spec/bench/run.lua $(if $(T),'$(T)')
 
 install: $(BIN)  ## install brood, and its annotated Lua sources for editors, under PREFIX
 	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/brood

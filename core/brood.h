@@ -13,7 +13,8 @@
 
 struct runtime;
 
-/* Prepare the process (stdio, SIGPIPE, file limits), the loop and the Lua state. 0 or -errno. */
+/* Prepare the process (stdio, SIGPIPE, file limits), the loop and the Lua state. 0, or -errno with
+ * a line in the log that says what failed. */
 int runtime_create(struct runtime **out, int argc, char **argv);
 
 /*

@@ -17,6 +17,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <lua-cjson.h>
 #include <luv/luv.h>
 
 #include "bind/bind.h"
@@ -84,54 +85,99 @@ static int luv_callback(lua_State *L, int nargs, int nresults, int flags)
 	return lua_gettop(L) - base;
 }
 
+struct args {
+	int count;
+	char **list;
+};
+
+/* Debian's header leaves it out. */
+int luaopen_cjson_safe(lua_State *L);
+
+/* C modules that the binary carries, so that none of them has to be installed beside it. */
+static const luaL_Reg preloaded[] = {
+	{ "brood.core", bind_open_core },
+	{ "cjson", luaopen_cjson },
+	{ "cjson.safe", luaopen_cjson_safe },
+	{ "luv", luaopen_luv },
+	{ NULL, NULL },
+};
+
 static int open_state(lua_State *L)
 {
+	struct args *args = lua_touserdata(L, 1);
+
 	luaL_openlibs(L);
 	luv_set_loop(L, current->loop);
 	luv_set_callback(L, luv_callback);
 	embed_install(L);
 	lua_getglobal(L, "package");
 	lua_getfield(L, -1, "preload");
-	lua_pushcfunction(L, luaopen_luv);
-	lua_setfield(L, -2, "luv");
-	lua_pushcfunction(L, bind_open_core);
-	lua_setfield(L, -2, "brood.core");
+	luaL_register(L, NULL, preloaded);
 	lua_pop(L, 2);
+	lua_createtable(L, args->count, 0);
+	for (int i = 0; i < args->count; i++) {
+		lua_pushstring(L, args->list[i]);
+		lua_rawseti(L, -2, i);
+	}
+	lua_setfield(L, LUA_REGISTRYINDEX, "brood.argv");
 	return 0;
+}
+
+/* libuv aborts where the first pipes it wants cannot be made: whether they can is seen before. */
+static int find_descriptors(void)
+{
+	int pipes[3][2];
+	int n = 0, err = 0;
+
+	while (n < 3 && !err) {
+		err = fd_pipe(pipes[n]);
+		if (!err)
+			n++;
+	}
+	while (n-- > 0) {
+		fd_close(&pipes[n][0]);
+		fd_close(&pipes[n][1]);
+	}
+	return err;
 }
 
 int runtime_create(struct runtime **out, int argc, char **argv)
 {
 	struct runtime *rt = calloc(1, sizeof(*rt));
+	const char *what = "memory";
 	int err = -ENOMEM;
 
 	if (!rt)
-		return err;
+		goto fail;
 	rt->creator = getpid();
+	what = "standard input and output";
 	err = fd_stdio_ensure();
 	if (err)
 		goto fail;
 	signal(SIGPIPE, SIG_IGN);
 	limits_raise_nofile();
 	argv = title_setup(argc, argv);
-	err = loop_create(&rt->loop);
+	what = "event loop";
+	err = find_descriptors();
+	if (!err)
+		err = loop_create(&rt->loop);
 	if (err)
 		goto fail;
+	what = "Lua state";
 	err = -ENOMEM;
 	rt->L = luaL_newstate();
 	if (!rt->L)
 		goto fail;
 	current = rt;
-	open_state(rt->L);
-	lua_createtable(rt->L, argc, 0);
-	for (int i = 0; i < argc; i++) {
-		lua_pushstring(rt->L, argv[i]);
-		lua_rawseti(rt->L, -2, i);
+	if (lua_cpcall(rt->L, open_state, &(struct args){ argc, argv })) {
+		what = lua_tostring(rt->L, -1);
+		goto fail;
 	}
-	lua_setfield(rt->L, LUA_REGISTRYINDEX, "brood.argv");
 	*out = rt;
 	return 0;
 fail:
+	current = NULL;
+	log_error("cannot start: %s: %s", what ? what : "Lua state", strerror(-err));
 	free(rt);
 	return err;
 }

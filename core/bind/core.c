@@ -71,7 +71,9 @@ static int l_fork(lua_State *L)
 	if (pid == 0) {
 		if (prepare) {
 			lua_pushvalue(L, 2);
-			bind_call(L, 0, 0, "fork");
+			/* Half a child would go on as a copy of its parent. */
+			if (bind_call(L, 0, 0, "fork"))
+				runtime_exit(runtime_current(), 1);
 		}
 		runtime_unblock_signals();
 	}
@@ -106,6 +108,15 @@ static int l_fork_main(lua_State *L)
 	err = bind_call(main, 0, 0, "worker");
 	runtime_unblock_signals();
 	runtime_exit(rt, err ? 1 : runtime_drive_child(rt));
+}
+
+/* unblock_signals(): in a forked child whose handlers are in place. What it starts hears them, too.
+ */
+static int l_unblock_signals(lua_State *L)
+{
+	(void)L;
+	runtime_unblock_signals();
+	return 0;
 }
 
 /*
@@ -262,6 +273,7 @@ static const luaL_Reg functions[] = {
 	{ "raise_signal", l_raise_signal },
 	{ "signal_watchers", l_signal_watchers },
 	{ "uncaught", l_uncaught },
+	{ "unblock_signals", l_unblock_signals },
 	{ "yieldable", l_yieldable },
 	{ NULL, NULL },
 };

@@ -27,6 +27,7 @@ struct channel {
 	uv_timer_t retry; /* armed while the kernel lacks memory, or too many descriptors are under
 			     way */
 	int fd, events, handles;
+	unsigned generation;
 	const struct channel_ops *ops;
 	void *arg;
 	bool closed, broken, paused, reading, ref, retrying, waited;
@@ -40,11 +41,17 @@ static void on_retry(uv_timer_t *handle);
 
 /* ---- watching ---- */
 
+/* What we call may close it, or fork: in the child it is the parent's, and no more to be touched. */
+static bool is_over(const struct channel *ch)
+{
+	return ch->closed || ch->generation != fork_generation();
+}
+
 static void watch(struct channel *ch)
 {
 	int events = 0;
 
-	if (ch->closed)
+	if (is_over(ch))
 		return;
 	if (!ch->retrying) {
 		events = ch->paused ? UV_DISCONNECT : UV_READABLE;
@@ -105,7 +112,7 @@ static void fail(struct channel *ch, int err, const char *reason)
 	const struct channel_ops *ops = ch->ops;
 	void *arg = ch->arg;
 
-	if (ch->closed)
+	if (is_over(ch))
 		return;
 	channel_close(ch);
 	ops->close(arg, err, reason);
@@ -189,7 +196,7 @@ int channel_send(struct channel *ch, const struct channel_frame *frame, void (*r
 	struct channel_payload payload = { frame->data, frame->size, release, arg };
 	int fd = -1, err;
 
-	if (ch->closed || ch->broken)
+	if (is_over(ch) || ch->broken)
 		return -EPIPE;
 	if (frame->size > CHANNEL_PAYLOAD_MAX)
 		return -EMSGSIZE;
@@ -221,7 +228,7 @@ size_t channel_pending(const struct channel *ch)
 
 void channel_hold(struct channel *ch, bool hold)
 {
-	if (ch->closed)
+	if (is_over(ch))
 		return;
 	queue_hold(&ch->out, hold);
 	watch(ch);
@@ -232,7 +239,7 @@ int channel_flush(struct channel *ch, int ms)
 	uint64_t deadline = uv_hrtime() / 1000000 + (uint64_t)ms;
 	int err;
 
-	if (ch->closed)
+	if (is_over(ch))
 		return -EPIPE;
 	queue_hold(&ch->out, false);
 	while ((err = flush(ch)) == -EAGAIN) {
@@ -262,7 +269,7 @@ static void dispatch(struct channel *ch)
 	char reason[96];
 	int found = 0;
 
-	while (!ch->closed && (found = input_next(&ch->in, &frame, reason, sizeof(reason))) > 0)
+	while (!is_over(ch) && (found = input_next(&ch->in, &frame, reason, sizeof(reason))) > 0)
 		ch->ops->frame(ch->arg, &frame);
 	if (found < 0)
 		fail(ch, found, reason);
@@ -288,7 +295,7 @@ static void read_frames(struct channel *ch, unsigned reads)
 	if (ch->reading)
 		return;
 	ch->reading = true;
-	while (!ch->closed && reads-- > 0) {
+	while (!is_over(ch) && reads-- > 0) {
 		ssize_t n = input_receive(&ch->in, ch->fd);
 
 		if (n > 0) {
@@ -319,7 +326,7 @@ void channel_read(struct channel *ch)
 
 static void notify_drained(struct channel *ch)
 {
-	if (ch->closed || ch->broken || !ch->waited || ch->out.pending > 0)
+	if (is_over(ch) || ch->broken || !ch->waited || ch->out.pending > 0)
 		return;
 	ch->waited = false;
 	ch->next_write = WRITE_STEP;
@@ -346,9 +353,9 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 		flush(ch);
 		notify_drained(ch);
 	}
-	if (!ch->closed && (events & UV_DISCONNECT))
+	if (!is_over(ch) && (events & UV_DISCONNECT))
 		read_frames(ch, ~0u);
-	else if (!ch->closed && (events & UV_READABLE) && !ch->paused)
+	else if (!is_over(ch) && (events & UV_READABLE) && !ch->paused)
 		read_frames(ch, READS_PER_TURN);
 	watch(ch);
 }
@@ -392,6 +399,7 @@ int channel_create(struct channel **out, uv_loop_t *loop, int fd, const struct c
 	uv_timer_init(loop, &ch->retry);
 	ch->poll.data = ch->retry.data = ch;
 	ch->handles = 2;
+	ch->generation = fork_generation();
 	ch->fd = fd;
 	ch->ops = ops;
 	ch->arg = arg;

@@ -65,11 +65,6 @@ static void close_inherited(uv_handle_t *handle, void *arg)
 	/* Closing a bound pipe unlinks its socket file, which is the parent's. */
 	if (handle->type == UV_NAMED_PIPE)
 		((uv_pipe_t *)handle)->pipe_fname = NULL;
-	/* A signal caught before the fork is never dispatched here, and would keep the close
-	 * spinning (libuv#3483). */
-	if (handle->type == UV_SIGNAL)
-		((uv_signal_t *)handle)->dispatched_signals =
-			((uv_signal_t *)handle)->caught_signals;
 	if (!uv_is_closing(handle))
 		uv_close(handle, NULL);
 }
@@ -84,8 +79,6 @@ int loop_after_fork(uv_loop_t *old, uv_loop_t **out)
 
 	if (err)
 		return err;
-	/* libuv's own SIGCHLD watcher is internal, so the walk does not see it. */
-	uv_signal_stop(&old->child_watcher);
 	uv_walk(old, close_inherited, NULL);
 	uv_stop(old);
 	return loop_create(out);

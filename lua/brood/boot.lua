@@ -18,6 +18,14 @@ local function finish_status()
   return not main.forgiving and core.failed() and 1 or main.status or 0
 end
 
+-- A process that never supervised anything has not loaded the room that knows of it.
+local function leave(status)
+  if package.loaded["brood.supervised"] then
+    require("brood.supervised").exit(status)
+  end
+  core.exit(status)
+end
+
 --- Say what to do when the loop runs dry, in place of ending: fn returns a status, or nil to go on.
 ---@param fn fun(): integer?
 function M.on_dry(fn)
@@ -34,7 +42,7 @@ function M.main(fn, ...)
     main.ended = true
     if not ok then
       core.uncaught(require("brood.error").text(result))
-      core.exit(1)
+      leave(1)
     end
     main.status = tonumber(result)
   end, ...)
@@ -55,10 +63,7 @@ local function exit(code)
   elseif type(code) ~= "number" then
     error("os.exit: the status must be a number or a boolean, got " .. type(code), 2)
   end
-  if package.loaded["brood.supervised"] then
-    require("brood.supervised").kill_all()
-  end
-  core.exit(code)
+  leave(code)
 end
 
 --- Called once by the runtime.

@@ -97,14 +97,27 @@ local function new_process(self, member)
   })
 end
 
+-- Wait for before_fork, but no longer than somebody wants the worker: a stop must not depend on a hook's end.
+local function before_fork(self, member)
+  return task.run(nil, "before_fork", function(done)
+    member.process = {
+      state = "starting",
+      stop = function()
+        done(E.new("stopped", "told to go before its fork"))
+      end,
+    }
+    task.spawn(function()
+      local _, err = run_hook(self, "before_fork", self.master, member.worker)
+      done(err)
+    end)
+  end)
+end
+
 local function make(self, member)
   local worker = view.new(member, self.name)
   member.worker = worker
-  local ok, err = run_hook(self, "before_fork", self.master, worker)
-  if member.reason then
-    return nil, E.new("stopped", "told to go before its fork")
-  elseif not ok then
-    log.error(("%s: worker %d: %s"):format(self.name, member.id, err))
+  local ok, err = before_fork(self, member)
+  if not ok then
     return nil, err
   end
   take_place(self, member)
@@ -135,6 +148,9 @@ local function on_exit(self, member, code, signal)
   if not member.pid then
     return -- it was never forked: nobody has heard of it
   end
+  if member.reason == "crash" and code == 0 then
+    member.reason = "signal" -- somebody has told the worker itself to go, and it went well
+  end
   -- A start that failed has told its own story already.
   if member.ready_at then
     local unasked = member.reason == "crash" or member.reason == "signal"
@@ -146,12 +162,16 @@ end
 
 --- A cluster of workers; nothing is started yet.
 ---@param options table as in the config, and name, hooks, master, fds = fn() -> descriptors
----@return brood.WebCluster
+---@return brood.WebCluster?, brood.Error? err
 function M.new(options)
   local capacity = 2 * options.workers + SPARE
+  local scoreboard, err = core.scoreboard.create(capacity)
+  if not scoreboard then
+    return nil, err
+  end
   local self = setmetatable({
     name = options.name, options = options, hooks = options.hooks or {}, fds = options.fds, master = options.master,
-    scoreboard = assert(core.scoreboard.create(capacity)), capacity = capacity, places = 0, free_places = {},
+    scoreboard = scoreboard, capacity = capacity, places = 0, free_places = {},
   }, Cluster)
   self.group = group.new {
     name = self.name, size = options.workers,
@@ -188,6 +208,7 @@ end
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:start(cb)
+  self.hurried = nil
   return self.group:start(cb)
 end
 

@@ -117,14 +117,16 @@ function M.emit(self, event, ...)
     return
   end
   local n, args = select("#", ...), { ... }
+  -- An object may want to know when its listeners have finished.
+  local call = rawget(self, "call_listener") or task.spawn
   if all[event] then
     each(all, event, function(fn)
-      task.spawn(fn, unpack(args, 1, n))
+      call(fn, unpack(args, 1, n))
     end)
   end
   if all["*"] then
     each(all, "*", function(fn)
-      task.spawn(fn, event, unpack(args, 1, n))
+      call(fn, event, unpack(args, 1, n))
     end)
   end
 end

@@ -47,4 +47,23 @@ function M.main(keep, main)
   end)
 end
 
+--- Look after a child that was forked. One that cannot be looked after is ended: nobody would ever hear of it.
+---@param pid integer
+---@param own_group boolean
+---@return table? proc, brood.Error? err
+function M.adopt(pid, own_group)
+  local proc, err = core.process.adopt(pid, own_group)
+  if not proc then
+    M.wait_for_end(pid)
+  end
+  return proc, err
+end
+
+--- KILL a child and wait, with everything standing still, until it is over: it could not be looked after.
+---@param pid integer
+function M.wait_for_end(pid)
+  core.posix.kill(pid, 9)
+  core.posix.waitpid(pid)
+end
+
 return M

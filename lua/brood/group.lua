@@ -5,9 +5,11 @@ local clock = require "brood.clock"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local log = require "brood.log"
+local respawn = require "brood.group.respawn"
 local restart = require "brood.rules.restart"
+local scale = require "brood.group.scale"
+local supervised = require "brood.supervised"
 local task = require "brood.task"
-local timer = require "brood.timer"
 
 ---@class brood.Member
 ---@field id integer never reused
@@ -55,15 +57,9 @@ function M.new(options)
     failing = {}, -- slot -> its own row of failed starts: many that fail side by side are no longer row
     retries = {}, -- slot -> timer of the next try
     failures = {}, -- slot -> failed starts in a row
+    given_up = {}, -- slot -> true: nobody tries again by itself
+    pauses = {}, -- of rolls: fn -> true, called when the pause must not be waited for
   }, Group)
-end
-
-local function answer(self, field, ...)
-  local list = self[field]
-  self[field] = nil
-  for _, done in ipairs(list or {}) do
-    done(...)
-  end
 end
 
 local function wait_for(self, field, done)
@@ -97,121 +93,141 @@ function Group:ready_count()
   return n
 end
 
+local function take(self, field)
+  local list = self[field] or {}
+  self[field] = nil
+  return list
+end
+
+local function answer_all(list, ...)
+  for _, done in ipairs(list) do
+    done(...)
+  end
+end
+
+local begin_start
+
+-- Nothing is left: those who wait hear of it, and who wanted a start meanwhile gets it.
+local function settle_stop(self)
+  if self.state ~= "stopping" or next(self.members) ~= nil then
+    return
+  end
+  local failed, stopped, again = take(self, "failed_starts"), take(self, "on_stopped"), take(self, "on_restart")
+  local err = self.start_error
+  self.state, self.start_error = "stopped", nil
+  supervised.remove(self)
+  self:emit("stopped")
+  answer_all(failed, err)
+  answer_all(stopped)
+  for _, done in ipairs(again) do
+    begin_start(self, done)
+  end
+end
+
+local function begin_stop(self)
+  self.state = "stopping"
+  self:emit("stopping")
+  for slot, retry in pairs(self.retries) do
+    retry:cancel()
+    self.retries[slot] = nil
+  end
+  self:wake_rolls()
+  local list = {}
+  for _, member in pairs(self.members) do
+    list[#list + 1] = member
+  end
+  for _, member in ipairs(list) do
+    self:dismiss(member, "stop")
+  end
+  settle_stop(self)
+end
+
 -- The first start is over when each slot has a ready member or has failed often enough.
 local function settle_start(self)
-  if not self.on_started then
+  if not self.on_started or self.state ~= "running" then
     return
   end
   for slot = 1, self.size do
     local member = self.holders[slot]
-    local is_ready = member and member.ready_at
-    if not is_ready and (self.failures[slot] or 0) < START_ATTEMPTS then
+    if not (member and member.ready_at) and not self.given_up[slot]
+      and (self.failures[slot] or 0) < START_ATTEMPTS then
       return
     end
   end
   if self.size > 0 and self:ready_count() == 0 then
-    self.state = "stopping"
-    local err = self.last_error or E.new("exit", "no member of %s became ready", self.name)
-    self:stop_members("stop", function()
-      self.state = "stopped"
-      answer(self, "on_started", err)
-    end)
-    return
+    self.failed_starts = take(self, "on_started")
+    self.start_error = self.last_error or E.new("exit", "no member of %s became ready", self.name)
+    return begin_stop(self)
   end
-  self.served = true
+  local started = take(self, "on_started")
   self:emit("started")
-  answer(self, "on_started")
+  answer_all(started)
 end
 
-local function settle_stop(self)
-  if self.state == "stopping" and next(self.members) == nil and self.on_stopped then
-    self.state = "stopped"
-    self:emit("stopped")
-    answer(self, "on_stopped")
-  end
-end
-
-local function schedule(self, slot, delay)
-  if self.retries[slot] or self.state ~= "running" or slot > self.size then
-    return
-  end
-  local function go()
-    self.retries[slot] = nil
-    if self.state == "running" and slot <= self.size and not self.holders[slot] then
-      self:launch(slot)
-    end
-  end
-  if delay <= 0 then
-    return go()
-  end
-  self.retries[slot] = timer.after(delay, go)
-end
-
--- One of ours has ended that nobody told to go.
-local function lost(self, member)
-  if not self.respawn or self.state ~= "running" then
-    return
-  end
-  local uptime = member.ready_at and now() - member.ready_at or 0
-  local slot = member.slot
-  local policy = self.after_ready
-  if not member.ready_at then
-    policy = self.failing[slot] or restart.new(self.after_failure)
-    self.failing[slot] = policy
-  end
-  local verdict = restart.exited(policy, now(), uptime, math.random())
-  if verdict.delay > 0 then
-    log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
-  end
-  self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
-  schedule(self, slot, verdict.delay)
-end
-
+-- The end of a member, whatever ended it; once.
 local function on_exit(self, member)
-  local slot, process = member.slot, member.process
+  if not self.members[member.id] then
+    return
+  end
+  local slot, process, told = member.slot, member.process, member.reason ~= nil
   self.members[member.id] = nil
   local held = self.holders[slot] == member
   if held then
     self.holders[slot] = nil
   end
-  local was_ready = member.ready_at ~= nil
-  member.reason = member.reason or (process.exit_signal and not process.exit_code and "signal" or "crash")
-  self:emit("exit", member, process.exit_code, process.exit_signal)
-  if not was_ready then
+  member.reason = member.reason or (process.exit_signal and "signal" or "crash")
+  if not member.ready_at and not told then
     self.failures[slot] = (self.failures[slot] or 0) + 1
+    if not self.respawn then
+      self.given_up[slot] = true
+    end
   end
-  if member.on_gone then
-    member.on_gone()
-  end
-  if held then
-    lost(self, member)
+  self:emit("exit", member, process.exit_code, process.exit_signal)
+  answer_all(take(member, "on_gone"))
+  if held and not told then
+    respawn.lost(self, member)
   end
   settle_start(self)
   settle_stop(self)
 end
 
---- Start a new member in a slot. done(err) when it is ready, or has ended without.
+local function make(self, member)
+  local ok, process, err = xpcall(self.make, task.on_raise, member)
+  if not ok then
+    process, err = nil, E.from(process)
+  end
+  if member.reason then
+    return nil, E.new("stopped", "worker %d of %s was stopped before it had started", member.id, self.name)
+  end
+  return process, err
+end
+
+--- Start a new member in a slot. done(err, member) when it is ready, or has ended without.
 ---@param slot integer
 ---@param done? fun(err: brood.Error?, member: brood.Member)
+---@return brood.Member
 function Group:launch(slot, done)
   self.last_id = self.last_id + 1
   -- Until it has a process, which a hook may delay, it is seen as one that starts.
-  local process_to_come = { state = "starting" }
-  local member = setmetatable({ id = self.last_id, slot = slot, group = self, process = process_to_come }, Member)
-  local replaces = self.holders[slot]
+  local to_come = { state = "starting" }
+  local member = setmetatable({ id = self.last_id, slot = slot, group = self, process = to_come }, Member)
   self.members[member.id] = member
-  if not replaces then
+  self.given_up[slot] = nil
+  if not self.holders[slot] then
     self.holders[slot] = member
   end
   local function failed(err)
-    self.last_error = err
+    if not member.reason then
+      self.last_error = err
+      log.error(("%s: worker %d: %s"):format(self.name, member.id, E.text(err)))
+    end
     self:emit("failed", member, err)
     if done then
       done(err, member)
     end
   end
   task.spawn(function()
-    local process, err = self.make(member)
+    local process, err = make(self, member)
     if not process then
       -- Refused before there was anything to start, by a hook for instance.
       member.process = { state = "stopped" }
@@ -224,10 +240,6 @@ function Group:launch(slot, done)
     end)
     process:start(function(start_err)
       if start_err then
-        local stopped = member.reason ~= nil
-        if not stopped then
-          log.error(("%s: worker %d: %s"):format(self.name, member.id, E.text(start_err)))
-        end
         failed(start_err)
         if not process.run and not process.exit_code and not process.exit_signal then
           on_exit(self, member) -- it never ran, so there is no exit to come
@@ -252,58 +264,49 @@ end
 ---@param reason string
 ---@param done? fun()
 function Group:dismiss(member, reason, done)
+  if not self.members[member.id] then
+    return done and done()
+  end
   member.reason = member.reason or reason
   if self.holders[member.slot] == member then
     self.holders[member.slot] = nil
   end
-  local process = member.process
-  if not process or not process.stop then
-    return done and done()
+  if done then
+    wait_for(member, "on_gone", done)
   end
-  process:stop(done or function() end)
+  -- One that is still being made sees the reason when it has been.
+  if member.process and member.process.stop then
+    member.process:stop(function() end)
+  end
 end
 
---- Start all members. Ends well when at least one is ready and the others are, or have
---- failed a few times and are tried again; with the first failure's error when none became ready.
+function begin_start(self, done)
+  if self.state == "running" and not self.on_started then
+    return done()
+  elseif self.state == "running" then
+    return wait_for(self, "on_started", done)
+  elseif self.state == "stopping" then
+    return wait_for(self, "on_restart", done)
+  end
+  self.state, self.failures, self.given_up, self.last_error = "running", {}, {}, nil
+  supervised.add(self)
+  wait_for(self, "on_started", done)
+  for slot = 1, self.size do
+    if self.state == "running" and not self.holders[slot] then
+      self:launch(slot)
+    end
+  end
+  settle_start(self)
+end
+
+--- Start all members. Ends well when at least one is ready and the others are, or have failed a few
+--- times and are tried again; with the last failure's error when none became ready. During a stop it starts afterwards.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Group:start(cb)
   return task.run(cb, self.name .. ":start", function(done)
-    if self.state == "running" then
-      return self.on_started and wait_for(self, "on_started", done) or done()
-    elseif self.state == "stopping" then
-      return done(E.new("stopped", "%s is stopping", self.name))
-    end
-    self.state, self.failures, self.last_error = "running", {}, nil
-    wait_for(self, "on_started", done)
-    for slot = 1, self.size do
-      self:launch(slot)
-    end
-    settle_start(self)
+    begin_start(self, done)
   end)
-end
-
-function Group:stop_members(reason, done)
-  local waiting = 1
-  local function one_less()
-    waiting = waiting - 1
-    if waiting == 0 then
-      done()
-    end
-  end
-  for slot, retry in pairs(self.retries) do
-    retry:cancel()
-    self.retries[slot] = nil
-  end
-  local list = {}
-  for _, member in pairs(self.members) do
-    list[#list + 1] = member
-  end
-  for _, member in ipairs(list) do
-    waiting = waiting + 1
-    self:dismiss(member, reason, one_less)
-  end
-  one_less()
 end
 
 --- Stop all members, each with its own patience.
@@ -311,20 +314,26 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Group:stop(cb)
   return task.run(cb, self.name .. ":stop", function(done)
+    local unwanted = take(self, self.state == "stopping" and "on_restart" or "on_started")
     if self.state == "stopped" then
       return done()
     end
     wait_for(self, "on_stopped", done)
-    if self.state == "stopping" then
-      return
+    if self.state == "running" then
+      begin_stop(self)
     end
-    self.state = "stopping"
-    self:emit("stopping")
-    answer(self, "on_started", E.new("stopped", "%s was stopped before it had started", self.name))
-    self:stop_members("stop", function()
-      settle_stop(self)
-    end)
+    answer_all(unwanted, E.new("stopped", "%s was stopped before it had started", self.name))
   end)
+end
+
+---@private
+function Group:destroy() -- luacheck: ignore 212
+  -- Each member is supervised itself.
+end
+
+---@private
+function Group:gone() -- luacheck: ignore 212
+  return true
 end
 
 --- KILL all members now. Their exits are reported as ever.
@@ -350,39 +359,8 @@ function Group:scale(n, cb)
     error(("scale: a whole number of members is needed, got %s"):format(tostring(n)), 2)
   end
   return task.run(cb, self.name .. ":scale", function(done)
-    local old = self.size
-    self.size = n
-    if self.state ~= "running" then
-      return done()
-    end
-    local waiting, first = 1, nil
-    local function one_less(err)
-      first = first or err
-      waiting = waiting - 1
-      if waiting == 0 then
-        done(first)
-      end
-    end
-    for slot = old, n + 1, -1 do
-      local member = self.holders[slot]
-      if self.retries[slot] then
-        self.retries[slot]:cancel()
-        self.retries[slot] = nil
-      end
-      if member then
-        waiting = waiting + 1
-        self:dismiss(member, "scale", function()
-          one_less()
-        end)
-      end
-    end
-    for slot = 1, n do
-      if not self.holders[slot] and not self.retries[slot] then
-        waiting = waiting + 1
-        self:launch(slot, one_less)
-      end
-    end
-    one_less()
+    scale(self, n, done)
+    settle_start(self) -- a start that waited for the surplus waits no more
   end)
 end
 
@@ -390,27 +368,36 @@ end
 ---@param slot integer
 ---@param reason string
 ---@param done fun(err: brood.Error?)
+---@return brood.Member the new one
 function Group:replace(slot, reason, done)
-  local old = self.holders[slot]
-  self:launch(slot, function(err, member)
+  return self:launch(slot, function(err, member)
     if err then
       return done(err)
     end
     local present = self.holders[slot]
     if slot > self.size then
       self:dismiss(member, "scale") -- scaled down meanwhile
+    elseif present and present.id > member.id and present.ready_at then
+      self:dismiss(member, "superseded") -- a later wish was granted sooner
     elseif present ~= member then
+      self.holders[slot] = member
       if present then
         self:dismiss(present, reason)
       end
-      if self.retries[slot] then
-        self.retries[slot]:cancel()
-        self.retries[slot] = nil
-      end
-      self.holders[slot] = member
+      respawn.drop(self, slot)
     end
-    done(nil, old)
+    done()
   end)
+end
+
+--- Rolls that pause look again now: the group stops, or a newer roll takes their place.
+---@private
+function Group:wake_rolls()
+  local pauses = self.pauses
+  self.pauses = {}
+  for wake in pairs(pauses) do
+    wake()
+  end
 end
 
 --- Replace all members, old ones going only when their replacements are
@@ -426,8 +413,12 @@ function Group:roll(reason, cb)
     if self.state ~= "running" then
       return done(E.new("stopped", "%s does not run", self.name))
     end
-    local token = {}
+    local older, token = self.rolling, { replacements = {} }
     self.rolling = token
+    self:wake_rolls()
+    for member in pairs(older and older.replacements or {}) do
+      self:dismiss(member, "superseded")
+    end
     require("brood.group.roll")(self, token, reason or "reload", function(err, replaced)
       if err then
         err.replaced = replaced

@@ -1,5 +1,6 @@
 --- The posix layer: thin names over the system calls. Failures are nil, err, errno; wrong types raise.
 local core = require "brood.core"
+local duration = require "brood.rules.duration"
 local fork = require "brood.fork"
 
 ---@class brood.posix
@@ -7,6 +8,20 @@ local M = {}
 
 for name, fn in pairs(core.posix) do
   M[name] = fn
+end
+
+--- Set the file mode creation mask: a string of octal digits, as everywhere. Returns the former one.
+---@param mode? string without it the mask stays as it is
+---@return string
+function M.umask(mode)
+  if mode == nil then
+    return core.posix.umask()
+  end
+  local number, why = duration.parse_mode(mode)
+  if not number then
+    error("posix.umask: " .. why, 2)
+  end
+  return core.posix.umask(number)
 end
 
 --- Fork this process. The child has a fresh, empty event loop, default signals and none of the

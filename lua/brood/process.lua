@@ -8,6 +8,8 @@ local clock = require "brood.clock"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local ending = require "brood.process.ending"
+local fork = require "brood.fork"
+local notify = require "brood.process.notify"
 local signals = require "brood.signals"
 local spawn = require "brood.process.spawn"
 local states = require "brood.rules.states"
@@ -21,6 +23,7 @@ local timer = require "brood.timer"
 ---@field state "stopped"|"starting"|"ready"|"busy"|"stopping"|"faulted"
 ---@field exit_code integer? of the last run
 ---@field exit_signal string? of the last run, as "KILL"
+---@field status_text string? what it last said of itself (sd_notify's STATUS)
 ---@field started_at number? when the last run began, in seconds since 1970
 local Process = emitter.mixin {}
 Process.__index = Process
@@ -32,10 +35,11 @@ local last_id = 0
 --- Describe a process; nothing is started yet.
 ---@param given brood.ProcessOptions
 ---@param inner? table what only brood's own rooms pass: keep (descriptors for a forked child), prepare (fn in it),
---- raw_output (pieces in place of lines), level (of the stack to blame for a mistake)
+--- raw (streams whose function gets pieces in place of lines), level (of the stack to blame for a mistake), what (is
+--- to blame, for the message), more (options that are allowed)
 ---@return brood.Process
 function M.new(given, inner)
-  local checked = spawn.check(given, inner and inner.level or 2)
+  local checked = spawn.check(given, inner and inner.level or 2, inner and inner.what or "Process.new", inner and inner.more)
   for name, value in pairs(inner or {}) do
     checked[name] = value
   end
@@ -66,32 +70,36 @@ local function answer(list, ...)
   end
 end
 
-local launch
+local begin_start
+
+local function stopped_early(self)
+  return E.new("stopped", "%s was stopped before it was ready", self.name)
+end
 
 -- The end of a run, whatever ended it: the one place that leaves it.
 local function finish(self, run, code, signum)
-  local started, old_state = #self.starters > 0, self.state
+  local signal = signum and signals.name(signum) or nil
   ending.close(run)
   supervised.remove(self)
   self.run, self.pid = nil, nil
-  self.exit_code, self.exit_signal = code, signum and signals.name(signum) or nil
+  self.exit_code, self.exit_signal = code, signal
   -- Taken first: a listener may well start it again at once.
-  local starters, stoppers, waiters = self.starters, self.stoppers, self.waiters
-  self.starters, self.stoppers, self.waiters = {}, {}, {}
+  local starters, stoppers, waiters, next_starters = self.starters, self.stoppers, self.waiters, self.next_starters
+  self.starters, self.stoppers, self.waiters, self.next_starters = {}, {}, {}, {}
   to(self, "ended")
-  if started then
-    answer(starters, run.failure or spawn.early_end(self, old_state == "stopping" and run.stop_asked))
+  answer(starters, run.failure or run.stop_asked and stopped_early(self) or spawn.early_end(self.name, code, signal))
+  if run.failure and #starters == 0 then
+    self:emit("error", run.failure) -- nobody else would hear of it
   end
   if run.proc then
-    self:emit("exit", self.exit_code, self.exit_signal)
-    answer(waiters, nil, self.exit_code, self.exit_signal)
+    self:emit("exit", code, signal)
+    answer(waiters, nil, code, signal)
   else
-    answer(waiters, run.failure)
+    answer(waiters, run.failure or stopped_early(self))
   end
   answer(stoppers)
-  if #self.next_starters > 0 and self.state == "stopped" then
-    self.starters, self.next_starters = self.next_starters, {}
-    launch(self)
+  for _, done in ipairs(next_starters) do
+    begin_start(self, done)
   end
 end
 
@@ -120,68 +128,124 @@ local function became_ready(self, run)
     return
   end
   ending.cancel_timers(run)
-  spawn.arm_watchdog(self, run)
+  notify.arm_watchdog(self, run)
   to(self, "ready")
   local starters = self.starters
   self.starters = {}
   answer(starters)
 end
 
+-- start_timeout, which the child may put off while it starts, as stop_timeout while it stops.
+local function arm_start_timeout(self, run)
+  local patience = self.options.start_timeout
+  local deadline
+  local function arm(seconds)
+    if run.start_timer then
+      run.start_timer:cancel()
+    end
+    deadline = clock.now() + seconds
+    run.start_timer = timer.after(seconds, function()
+      fail_start(self, run, E.new("timeout", "%s was not ready within %s s", self.name, patience))
+    end)
+  end
+  if patience then
+    arm(patience)
+  end
+  run.extend = function(seconds)
+    if self.state == "stopping" then
+      ending.extend(self, run, seconds)
+    elseif self.state == "starting" and deadline and clock.now() + seconds > deadline then
+      arm(seconds)
+    end
+  end
+end
+
 -- Nothing runs (yet): the start ends with err.
 local function never_started(self, run, err)
   run.failure = err
-  run.outputs = run.outputs or {}
   finish(self, run)
 end
 
-function launch(self)
+local function spawned(self, run)
+  self.pid = run.proc:pid()
+  supervised.add(self)
+  to(self, "spawned")
+  local watched, err = run.proc:watch(function()
+    on_exit(self, run)
+  end)
+  if not watched then
+    -- Nobody would hear of its end: it ends now.
+    run.failure = run.failure or E.new(err.code, "%s: %s", self.name, err.message)
+    ending.kill(run)
+    fork.wait_for_end(self.pid)
+    return on_exit(self, run)
+  end
+  arm_start_timeout(self, run)
+  spawn.await_ready(self, run, function(why)
+    if why then
+      fail_start(self, run, why)
+    else
+      became_ready(self, run)
+    end
+  end)
+end
+
+local function launch(self)
   -- The run is there before anybody hears of it: a listener may stop it at once.
   local run = { outputs = {} }
   self.run = run
   self.started_at = clock.unix()
-  self.exit_code, self.exit_signal = nil, nil
+  self.exit_code, self.exit_signal, self.status_text = nil, nil, nil
   to(self, "start")
   task.spawn(function()
     spawn.before(self, run, function(err)
       if run.stop_asked then
-        return never_started(self, run, E.new("stopped", "%s was stopped before it had started", self.name))
+        return never_started(self, run, stopped_early(self))
       elseif err then
         return never_started(self, run, err)
       end
-      local ok
-      ok, err = spawn.start(self, run)
-      if not ok then
-        return never_started(self, run, err)
+      -- Whoever waits for the start must hear of it, whatever goes wrong in there.
+      local whole, ok, why = xpcall(spawn.start, task.on_raise, self, run)
+      if not whole or not ok then
+        return never_started(self, run, whole and why or ok)
       end
-      self.pid = run.proc:pid()
-      supervised.add(self)
-      if to(self, "spawned") == "terminate" then
-        ending.terminate(self, run)
-      end
-      run.proc:watch(function()
-        on_exit(self, run)
-      end)
-      spawn.await_ready(self, run, function(why)
-        if why then
-          fail_start(self, run, why)
-        else
-          became_ready(self, run)
-        end
-      end)
-      local patience = self.options.start_timeout
-      if patience and self.state == "starting" and self.run == run then
-        run.extend = function(seconds)
-          if run.start_timer then
-            run.start_timer:cancel()
-          end
-          run.start_timer = timer.after(seconds, function()
-            fail_start(self, run, E.new("timeout", "%s was not ready within %s s", self.name, patience))
-          end)
-        end
-        run.extend(patience)
-      end
+      spawned(self, run)
     end)
   end)
+end
+
+function begin_start(self, done)
+  local _, action = states.next(self.state, "start")
+  if action == "answer" then
+    return done()
+  end
+  table.insert(action == "later" and self.next_starters or self.starters, done)
+  if action == "launch" then
+    launch(self)
+  end
+end
+
+-- What is under way ends; who waits for its end is the caller's business. Returns false where nothing is.
+local function begin_stop(self)
+  local _, action = states.next(self.state, "stop")
+  local run = self.run
+  if action ~= "answer" then
+    run.stop_asked = true
+  end
+  to(self, "stop")
+  if action == "terminate" then
+    ending.terminate(self, run)
+  elseif action == "join" then
+    ending.limit_readers(self, run)
+  end
+  return action ~= "answer"
+end
+
+-- A task that waits for the end must not be what the end waits for.
+local function excuse_reader(self, cb)
+  for _, output in ipairs(not cb and self.run and self.run.outputs or {}) do
+    output:excuse()
+  end
 end
 
 --- Start it; returns true once it is ready. While it starts this joins, while it stops it starts afterwards.
@@ -189,14 +253,10 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Process:start(cb)
   return task.run(cb, "process:start", function(done)
-    local _, action = states.next(self.state, "start")
-    if action == "answer" then
-      return done()
+    if self.state == "stopping" then
+      excuse_reader(self, cb)
     end
-    table.insert(action == "later" and self.next_starters or self.starters, done)
-    if action == "launch" then
-      launch(self)
-    end
+    begin_start(self, done)
   end)
 end
 
@@ -207,19 +267,14 @@ function Process:stop(cb)
   return task.run(cb, "process:stop", function(done)
     local later = self.next_starters
     self.next_starters = {}
+    if self.run then
+      table.insert(self.stoppers, done)
+      excuse_reader(self, cb)
+    end
+    if not begin_stop(self) then
+      done()
+    end
     answer(later, E.new("stopped", "%s was stopped", self.name))
-    local _, action = states.next(self.state, "stop")
-    if action == "answer" then
-      to(self, "stop")
-      return done()
-    end
-    table.insert(self.stoppers, done)
-    local run = self.run
-    run.stop_asked = true
-    to(self, "stop")
-    if action == "terminate" then
-      ending.terminate(self, run)
-    end
   end)
 end
 
@@ -228,9 +283,13 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Process:restart(cb)
   return task.run(cb, "process:restart", function(done)
-    self:stop(function()
-      self:start(done)
-    end)
+    if self.run then
+      table.insert(self.next_starters, done)
+      excuse_reader(self, cb)
+    end
+    if not begin_stop(self) then
+      begin_start(self, done)
+    end
   end)
 end
 
@@ -242,6 +301,7 @@ function Process:wait(cb)
   return task.run(cb, "process:wait", function(done)
     if self.run then
       table.insert(self.waiters, done)
+      excuse_reader(self, cb)
     elseif self.exit_code or self.exit_signal then
       done(nil, self.exit_code, self.exit_signal)
     else
@@ -259,7 +319,11 @@ function Process:signal(signal)
   if not run or not run.proc then
     return nil, E.new("stopped", "%s does not run", self.name)
   end
-  return run.proc:signal(number)
+  local ok, err = run.proc:signal(number)
+  if not ok and err.code == "ESRCH" then
+    err = E.new("stopped", "%s has just ended", self.name)
+  end
+  return ok, err
 end
 
 --- From now on it ends sooner: another signal, and KILL after so many seconds, also when it is stopping already.
@@ -276,10 +340,25 @@ end
 --- KILL it and its group at once; the exit is reported as ever.
 function Process:kill_now()
   local run = self.run
-  if run and run.proc then
+  if run then
     run.stop_asked = true
-    ending.kill(run)
+    to(self, "kill")
+    if run.proc then
+      ending.kill(run)
+    end
   end
+end
+
+---@private
+function Process:destroy()
+  if self.run and self.run.proc then
+    ending.kill(self.run)
+  end
+end
+
+---@private
+function Process:gone()
+  return not (self.run and self.run.proc) or ending.is_gone(self.run)
 end
 
 --- Mark it busy (it works on something) or ready again. Only the two of them change into each other.
@@ -318,15 +397,10 @@ function Process:write(data, cb)
   end
   return task.run(cb, "process:write", function(done)
     local stdin = self.run and self.run.stdin
-    if not stdin or stdin:is_closing() then
-      return done(E.new("closed", "the stdin of %s is closed", self.name))
+    if not stdin then
+      return done(E.new("closed", "%s has no stdin to write to", self.name))
     end
-    local ok, why, code = stdin:write(data, function(err)
-      done(err and E.new(err:match("^%u+") or err, "writing to %s: %s", self.name, err))
-    end)
-    if not ok then
-      done(E.new(code, "writing to %s: %s", self.name, why))
-    end
+    stdin:write(data, done)
   end)
 end
 
@@ -335,16 +409,11 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Process:close_stdin(cb)
   return task.run(cb, "process:close_stdin", function(done)
-    local run = self.run
-    local stdin = run and run.stdin
-    if not stdin or stdin:is_closing() then
+    local stdin = self.run and self.run.stdin
+    if not stdin then
       return done()
     end
-    run.stdin = nil
-    stdin:shutdown(function()
-      stdin:close()
-      done()
-    end)
+    stdin:finish(done)
   end)
 end
 
@@ -358,6 +427,5 @@ end
 M.run = function(...)
   return require("brood.process.run")(...)
 end
-
 
 return M

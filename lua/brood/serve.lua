@@ -4,6 +4,7 @@ local core = require "brood.core"
 local E = require "brood.error"
 local log = require "brood.log"
 local signals = require "brood.signals"
+local supervised = require "brood.supervised"
 local task = require "brood.task"
 
 local M = {}
@@ -15,6 +16,17 @@ function M.path_first(path)
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(dir, dir, package.path)
 end
 
+-- Where brood noticed a mistake is of no use to whoever made it.
+local function raise(err)
+  err = E.from(err)
+  err.traceback = err.traceback or err.message
+  error(err, 0)
+end
+
+local function refuse(fmt, ...)
+  raise(E.new("app", fmt, ...))
+end
+
 --- What an app file returned, in one form.
 ---@param value any
 ---@param where string
@@ -24,18 +36,18 @@ function M.normalise(value, where)
   if type(value) == "function" or (type(value) == "table" and type(value.listen) == "function") then
     app = { server = value }
   elseif type(value) ~= "table" or value.server == nil then
-    error(E.new("app", "%s must return a handler function(req, res), a server, or {server=, start=, stop=}, got %s",
-      where, type(value)), 0)
+    refuse("%s must return a handler function(req, res), a server, or {server=, start=, stop=}, got %s", where,
+      type(value))
   end
   local server = app.server
   if type(server) == "function" then
     server = require("brood.http").server(server)
   elseif type(server) ~= "table" or type(server.listen) ~= "function" then
-    error(E.new("app", "%s: `server` must be a handler function or a server, got %s", where, type(server)), 0)
+    refuse("%s: `server` must be a handler function or a server, got %s", where, type(server))
   end
   for _, name in ipairs { "start", "stop" } do
     if app[name] ~= nil and type(app[name]) ~= "function" then
-      error(E.new("app", "%s: `%s` must be a function, got %s", where, name, type(app[name])), 0)
+      refuse("%s: `%s` must be a function, got %s", where, name, type(app[name]))
     end
   end
   return { server = server, start = app.start, stop = app.stop }
@@ -47,7 +59,7 @@ end
 function M.load(path)
   local chunk, why = loadfile(path)
   if not chunk then
-    error(E.new("app", "cannot load the app: %s", why), 0)
+    refuse("cannot load the app: %s", why)
   end
   M.path_first(path)
   return M.normalise(chunk(), path)
@@ -72,7 +84,7 @@ end
 
 function Serving:leave(status)
   self.worker.peer:flush_blocking(1)
-  core.exit(status)
+  os.exit(status) -- which leaves nothing behind that the app supervises
 end
 
 -- Whoever listens there next must not find the socket held by one that only finishes.
@@ -103,7 +115,9 @@ function Serving:quit()
     if not ok then
       log.error("the app's stop failed: " .. E.text(err))
     end
-    self:leave(ok and 0 or 1)
+    supervised.stop_all(function()
+      self:leave(ok and 0 or 1)
+    end)
   end)
 end
 
@@ -131,7 +145,8 @@ end
 function M.begin(worker, fds)
   local self = setmetatable({ worker = worker, fds = fds }, Serving)
   watch_signals(self)
-  require("brood.worker").on_master_gone = function()
+  worker.peer:hold_loop(true) -- how long it may wait for nothing is the master's decision
+  function worker.master_gone()
     self:quit()
   end
   return self
@@ -146,7 +161,7 @@ function Serving:run(path)
     ok, err = app.server:listen(self.fds)
   end
   if not ok then
-    error(E.from(err), 0)
+    raise(err)
   end
   self.app = app
   self.worker:ready()

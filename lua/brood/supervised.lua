@@ -1,13 +1,22 @@
 --- What this process looks after: every child that is alive, so that none is
 --- left behind however the process ends; and the orphans that come home to it.
 --- It decides nothing about a single child: that is brood.process.
+local clock = require "brood.clock"
 local core = require "brood.core"
 local fork = require "brood.fork"
 local signals = require "brood.signals"
+local uv = require "luv"
 
 local M = {}
 
----@type table<table, true> objects with stop(cb) and kill()
+local GONE = 2 -- seconds that this process waits at its end for those it has killed
+
+---@class brood.Supervised
+---@field stop fun(self, cb: fun()) end it in its own time
+---@field destroy fun(self) KILL it and its group, without a word to anybody: this process is ending
+---@field gone fun(self): boolean after destroy: whether nothing of it is left. Looks, and reaps; never waits
+
+---@type table<brood.Supervised, true>
 local alive = {}
 local on_child = {} -- called at each SIGCHLD: groups that wait until they are empty
 local watching = false
@@ -15,10 +24,16 @@ local guard -- signal watches that stop the children and then end this process
 
 fork.on_child(function()
   alive, on_child, watching, guard = {}, {}, false, nil
+  M.ending = nil
 end)
 
 local function on_sigchld()
+  -- A copy: what is called may well take itself off, or put others there.
+  local list = {}
   for fn in pairs(on_child) do
+    list[#list + 1] = fn
+  end
+  for _, fn in ipairs(list) do
     fn()
   end
   core.process.reap_orphans()
@@ -89,14 +104,14 @@ function M.unguard_signals()
   guard = {}
 end
 
----@param child table
+---@param child brood.Supervised
 function M.add(child)
   alive[child] = true
   M.adopt_orphans()
   M.guard_signals()
 end
 
----@param child table
+---@param child brood.Supervised
 function M.remove(child)
   alive[child] = nil
 end
@@ -122,11 +137,25 @@ function M.stop_all(done)
   one_less()
 end
 
---- KILL every child and its group at once. Nothing is waited for.
+--- KILL every child and its group, and stand still until they are gone: for the end of this process, after which
+--- nobody could see to them.
 function M.kill_all()
   for child in pairs(alive) do
-    child:kill_now()
+    child:destroy()
   end
+  local deadline = clock.now() + GONE
+  for child in pairs(alive) do
+    while not child:gone() and clock.now() < deadline do
+      uv.sleep(1)
+    end
+  end
+end
+
+--- End this process with a status; nothing that it supervises is left behind.
+---@param code? integer
+function M.exit(code)
+  M.kill_all()
+  core.exit(code or 0)
 end
 
 return M

@@ -18,15 +18,23 @@
 ---@field listen? brood.ListenAddress|brood.ListenAddress[] where to accept connections (127.0.0.1:8080)
 ---@field workers? integer how many processes serve (one per cpu)
 ---@field working_directory? string of master and workers (the folder of the config)
+---@field user? string|integer that workers become for good
+---@field group? string|integer that workers become for good
+---@field umask? brood.mode of the workers
+---@field limits? table<string, brood.Limit> of the workers, e.g. {nofile = 65536}
 ---@field env? table<string, string|number|false> added to the master's; false removes a variable
 ---@field graceful_timeout? brood.duration|false how long a worker may finish its requests (30)
 ---@field start_timeout? brood.duration|false a worker must be ready within it (30)
 ---@field pidfile? string where the master writes its pid while it runs
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
+---@field on_start? fun(master: brood.Master, why: string) in the master before its first fork; raising fails the start
 ---@field before_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the master; raising cancels that fork
 ---@field after_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the new worker, before its app is loaded
 ---@field worker_ready? fun(master: brood.Master, worker: brood.ClusterWorker) in the master
 ---@field worker_exit? brood.WorkerExitHook in the master
+---@field on_stop? fun(master: brood.Master) in the master, after the last worker; at most graceful_timeout
+
+---@alias brood.Limit brood.size|"unlimited"|{soft: brood.size|"unlimited", hard: brood.size|"unlimited"}
 
 ---@alias brood.WorkerExitHook
 ---| fun(master: brood.Master, worker: brood.ClusterWorker, code: integer?, signal: string?)

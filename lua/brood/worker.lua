@@ -2,16 +2,20 @@
 --- values go both ways. What a cluster's worker does is brood.serve's business.
 local core = require "brood.core"
 local child = require "brood.process.child"
+local E = require "brood.error"
 local emitter = require "brood.emitter"
+local ending = require "brood.process.ending"
 local fork = require "brood.fork"
+local log = require "brood.log"
 local peer_class = require "brood.peer"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
-local KILL, TERM = 9, 15
+local KILL, TERM, CONT = 9, 15, 18
 local PATIENCE = 5 -- seconds between TERM and KILL when this process ends
+local FLUSH = 30 -- seconds that an exit waits for the parent to take what was sent
 
 ---@class brood.Worker: brood.Emitter
 ---@field pid integer the child's, in both processes
@@ -56,15 +60,24 @@ function Worker:exit(code)
   if not self.in_child then
     return self.peer:post("exit", code or 0)
   end
-  self.peer:flush_blocking(PATIENCE)
-  core.exit(code or 0)
+  local ok, err = self.peer:flush_blocking(FLUSH)
+  if not ok and err.code ~= "stopped" then
+    log.warn(("exit: %d bytes of messages are lost: %s"):format(self.peer:pending(), err))
+  end
+  supervised.exit(code)
 end
 
 --- Send the child a signal, TERM unless told otherwise.
 ---@param signal? string|integer
 ---@return true? ok, brood.Error? err
 function Worker:kill(signal)
-  return self.proc:signal(signals.check(signal or TERM, 2))
+  local number = signals.check(signal or TERM, 2)
+  if self.in_child then
+    return core.posix.kill(self.pid, number)
+  elseif self.ended then
+    return nil, E.new("stopped", "worker %d has ended", self.id)
+  end
+  return self.proc:signal(number)
 end
 
 function Worker:on_listen()
@@ -80,22 +93,32 @@ function Worker:stop(cb)
       return done()
     end
     table.insert(self.stoppers, done)
-    self.proc:signal_group(TERM)
-    self.stop_timer = timer.after(PATIENCE, function()
-      self:kill_now()
-    end)
+    if not self.stop_timer then
+      self.proc:signal_group(TERM)
+      self.proc:signal_group(CONT) -- one that is stopped would not see it otherwise
+      self.stop_timer = timer.after(PATIENCE, function()
+        self:destroy()
+      end)
+    end
   end)
 end
 
 --- KILL it and its group at once.
-function Worker:kill_now()
+---@private
+function Worker:destroy()
   self.proc:signal_group(KILL)
 end
 
-local function on_exit(self)
-  self.peer:read_now()
-  self.proc:signal_group(KILL)
-  local code, signum = self.proc:reap()
+---@private
+function Worker:gone()
+  if not self.reaped then
+    local _, _, err = self.proc:reap()
+    self.reaped = not err
+  end
+  return self.reaped and not self.proc:group_alive()
+end
+
+local function finish(self, code, signum)
   self.proc:close()
   supervised.remove(self)
   self.ended = true
@@ -110,15 +133,53 @@ local function on_exit(self)
   end
 end
 
+-- All it has sent is heard before its exit; and none of its group is left when that is told.
+local function on_exit(self)
+  self.peer:read_now()
+  self.proc:signal_group(KILL)
+  local code, signum = self.proc:reap()
+  self.reaped = true
+  ending.await_group({ name = ("worker %d"):format(self.id) }, self, function()
+    finish(self, code, signum)
+  end)
+end
+
 --- In a child with a ready channel: tell the parent that it is.
 function Worker:ready()
   return self.peer:post("ready")
 end
 
 --- What a child does once its parent is gone, and no listener of `disconnect` returned true.
---- One that serves replaces it with its graceful end.
-function M.on_master_gone()
-  core.exit(0)
+--- One that serves has its graceful end in place of it; a child that this one forks has not.
+function Worker.master_gone()
+  supervised.exit(0)
+end
+
+-- The listeners of a child, counted while they run: an exit that the parent asks for waits until the
+-- messages before it have been handled, by listeners that suspend as well.
+local function count_listeners(self)
+  local running, asked_to_exit = 0, nil
+  local function leave_when_idle()
+    if asked_to_exit and running == 0 then
+      self:exit(asked_to_exit)
+    end
+  end
+  local function counted(fn, ...)
+    running = running + 1
+    local ok, err = xpcall(fn, task.on_raise, ...)
+    running = running - 1
+    if not ok then
+      core.uncaught(E.text(err))
+    end
+    leave_when_idle()
+  end
+  self.call_listener = function(fn, ...)
+    task.spawn(counted, fn, ...)
+  end
+  self.peer:handle("exit", function(status)
+    asked_to_exit = status
+    leave_when_idle()
+  end)
 end
 
 --- The child's end of a channel.
@@ -133,38 +194,67 @@ function M.attach(fd, self)
     role = "child", name = "the master", keep_alive = true, target = self,
     disconnect = function()
       if not emitter.ask(self, "disconnect") then
-        M.on_master_gone()
+        self:master_gone()
       else
         core.process.forgive_master_death()
       end
     end,
   }))
-  self.peer:handle("exit", function(status)
-    self:exit(status)
-  end)
+  count_listeners(self)
   return self
 end
 
+-- One that is not whole must not go on as a copy of its parent, whoever may catch an error here.
 local function become_child(self, fd, master)
-  core.process.new_group()
-  M.attach(fd, self)
-  child.guard_master(PATIENCE, master)
+  local ok, err = xpcall(function()
+    assert(core.process.new_group())
+    M.attach(fd, self)
+    child.guard_master(PATIENCE, master)
+  end, task.on_raise)
+  if not ok then
+    log.error("Worker.fork: " .. E.text(err))
+    core.exit(1)
+  end
+end
+
+-- Nobody would hear of its messages or its end: it ends now.
+local function give_up(self, err)
+  fork.wait_for_end(self.pid)
+  self.proc:close()
+  if self.peer then
+    self.peer:close()
+  end
+  return nil, err
 end
 
 local function become_parent(self, fd, pid)
+  local err
   self.pid = pid
-  self.proc = assert(core.process.adopt(pid, true))
-  self.peer = assert(peer_class.new(fd, {
+  self.proc, err = fork.adopt(pid, true)
+  if not self.proc then
+    core.fd.close(fd)
+    return nil, err
+  end
+  self.peer, err = peer_class.new(fd, {
     role = "parent", name = ("worker %d (pid %d)"):format(self.id, pid), target = self,
     disconnect = function() end,
     overflow = function()
-      self:kill_now()
+      self:destroy()
     end,
-  }))
+  })
+  local watched = self.peer
+  if not watched then
+    core.fd.close(fd)
+  else
+    watched, err = self.proc:watch(function()
+      on_exit(self)
+    end)
+  end
+  if not watched then
+    return give_up(self, err)
+  end
   supervised.add(self)
-  self.proc:watch(function()
-    on_exit(self)
-  end)
+  return self
 end
 
 --- Fork this process. Returns in both: `is_child()` tells which one it is.
@@ -184,11 +274,10 @@ function M.fork()
     return nil, err
   elseif pid == 0 then
     become_child(self, theirs, master)
-  else
-    core.fd.close(theirs)
-    become_parent(self, ours, pid)
+    return self
   end
-  return self
+  core.fd.close(theirs)
+  return become_parent(self, ours, pid)
 end
 
 return M

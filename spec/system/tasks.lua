@@ -15,9 +15,15 @@ local function prints(text, expected)
   lu.assertEquals(result.code, 0)
 end
 
+local function cannot_wait(why)
+  return ("brood.sleep cannot wait here: %s; call it with a callback, or inside brood.async(function() ... end)\n")
+    :format(why)
+end
+
 return {
   ["a script gets arg and ... as in stock Lua"] = function()
-    local result = run('print(#arg, arg[1], arg[2], select("#", ...), ...) print(arg[0]:match("[^/]+$") ~= nil)', { "a b", "-h" })
+    local text = 'print(#arg, arg[1], arg[2], select("#", ...), ...) print(arg[0]:match("[^/]+$") ~= nil)'
+    local result = run(text, { "a b", "-h" })
     lu.assertEquals(result.stdout, "2\ta b\t-h\t2\ta b\t-h\ntrue\n")
   end,
 
@@ -53,10 +59,11 @@ return {
   ["a task that raises gives nil and the error with its traceback to who waits, and that is all"] = function()
     prints([[
       local ok, err = brood.async(function() brood.sleep(0.01) error("boom") end):wait()
-      print(ok, err.message:match("boom$"), tostring(err) == err.message, ("x " .. err):match("^x "), err.traceback:match("traceback") ~= nil)
+      print(ok, err.message:match("boom$"), tostring(err) == err.message, ("x " .. err):match("^x "))
+      print(err.traceback:match("traceback") ~= nil)
       local ok, err = brood.async(function() error({ message = "table", code = "mine" }) end):wait()
       print(ok, err.message, err.code)
-    ]], "nil\tboom\ttrue\tx \ttrue\nnil\ttable\tmine\n")
+    ]], "nil\tboom\ttrue\tx \ntrue\nnil\ttable\tmine\n")
   end,
 
   ["wait with a timeout gives up, and the task goes on"] = function()
@@ -75,9 +82,9 @@ return {
       table.sort({ 1, 2 }, function() print(select(2, why(function() brood.sleep(1) end))) return false end)
       local timer = uv.new_timer()
       timer:start(1, 0, function() timer:close() print(select(2, why(function() brood.sleep(1) end))) end)
-    ]], "brood.sleep cannot wait here: a coroutine of your own is not a task; call it with a callback, or inside brood.async(function() ... end)\n"
-      .. "brood.sleep cannot wait here: a C call (require, table.sort, string.gsub, a metamethod, ...) is in between; call it with a callback, or inside brood.async(function() ... end)\n"
-      .. "brood.sleep cannot wait here: in a raw luv callback there is no task; call it with a callback, or inside brood.async(function() ... end)\n")
+    ]], cannot_wait "a coroutine of your own is not a task"
+      .. cannot_wait "a C call (require, table.sort, string.gsub, a metamethod, ...) is in between"
+      .. cannot_wait "in a raw luv callback there is no task")
   end,
 
   ["a mistake raises at the caller's line"] = function()
@@ -100,8 +107,10 @@ return {
 
   ["an uncaught error of another task or a luv callback is logged, the script goes on, and ends with 1"] = function()
     for _, text in ipairs {
-      [[brood.async(function() brood.sleep(0.01) error("lost") end) brood.sleep(0.05) print "goes on"]],
-      [[local t = uv.new_timer() t:start(1, 0, function() t:close() error("lost") end) brood.sleep(0.05) print "goes on"]],
+      [[brood.async(function() brood.sleep(0.01) error("lost") end)
+        brood.sleep(0.05) print "goes on"]],
+      [[local t = uv.new_timer()
+        t:start(1, 0, function() t:close() error("lost") end) brood.sleep(0.05) print "goes on"]],
       [[brood.sleep(0.01, function() error("lost") end) brood.sleep(0.05) print "goes on"]],
     } do
       local result = run(text)
@@ -150,7 +159,8 @@ return {
   end,
 
   ["a #! line is no syntax error, and line numbers stay right"] = function()
-    local result = s.brood({ "exec", s.write_file("x.lua", "#!/usr/bin/env -S brood exec\nprint 'ok'\nerror('here')") }):finish()
+    local path = s.write_file("x.lua", "#!/usr/bin/env -S brood exec\nprint 'ok'\nerror('here')")
+    local result = s.brood({ "exec", path }):finish()
     lu.assertEquals(result.stdout, "ok\n")
     lu.assertStrContains(result.stderr, "x.lua:3: here")
   end,

@@ -60,6 +60,7 @@ end
 
 function T.test_control_is_an_address_or_false()
   lu.assertEquals(read("--control unix:/c").control, "unix:/c")
+  lu.assertEquals(read("-P run/x.pid").pidfile, "run/x.pid")
   lu.assertEquals(read("--control false").control, false)
   refused("--control nowhere", "option '--control' must be an address, got 'nowhere'")
 end
@@ -83,7 +84,6 @@ function T.test_what_comes_later_is_refused_as_not_available_yet()
     refused(name .. " --help", "command")
   end
   refused("-s app.lua -D", "option '-D' is not available yet")
-  refused("-P x.pid", "option '-P' is not available yet")
   refused("-q status", "command 'status' is not available yet")
 end
 
@@ -118,11 +118,11 @@ function T.test_help_and_version_are_asked_for_in_every_usual_way()
 end
 
 function T.test_the_help_lists_every_option_and_nothing_that_comes_later()
-  for _, option in ipairs { "-c", "-s", "-l", "-p", "-w", "--control", "-q", "-v", "--log-level", "--log-format" } do
+  for _, option in ipairs { "-c", "-s", "-l", "-p", "-w", "-P", "--control", "-q", "-v", "--log-level", "--log-format" } do
     lu.assertStrContains(help.texts.run, "\n  " .. option .. " ")
   end
   for _, text in pairs(help.texts) do
-    lu.assertNil(text:match("%-[DP] "))
+    lu.assertNil(text:match("%-D "))
     lu.assertNil(text:match("brood status"))
   end
 end

@@ -15,6 +15,7 @@ local M = {}
 ---@field listen? string[]
 ---@field port? string digits
 ---@field workers? integer
+---@field pidfile? string
 ---@field control? string|false
 ---@field log_level? "debug"|"info"|"warn"|"error"
 ---@field log_format? "text"|"json"
@@ -94,11 +95,10 @@ local function run_parser()
   parser:mutex(parser:flag "-q":target "quiet", parser:flag "-v":target "verbose")
   parser:option "--log-level":target "log_level":choices { "debug", "info", "warn", "error" }
   parser:option "--log-format":target "log_format":choices { "text", "json" }
-  for _, name in ipairs { "-D", "-P" } do
-    parser:flag(name):action(function()
-      not_yet("run", ("option '%s'"):format(name))
-    end)
-  end
+  parser:option "-P":target "pidfile"
+  parser:flag("-D"):action(function()
+    not_yet("run", "option '-D'")
+  end)
   return parser
 end
 
@@ -134,7 +134,7 @@ local function config_of(found, words)
     refuse("run", "too many arguments: '%s'", words[2])
   elseif config and found.config and config ~= found.config then
     refuse("run", "two configs are named: '%s' and '%s'", found.config, config)
-  elseif config == "" or found.config == "" or found.app == "" then
+  elseif config == "" or found.config == "" or found.app == "" or found.pidfile == "" then
     refuse("run", "the name of a file is empty")
   end
   return found.config or config
@@ -162,7 +162,8 @@ local function run(argv, named)
   end
   local parsed = {
     command = "run", config = config_of(found, words), app = found.app, port = found.port, workers = found.workers,
-    listen = found.listen[1] and found.listen or nil, log_level = level_of(found), log_format = found.log_format,
+    listen = found.listen[1] and found.listen or nil, pidfile = found.pidfile,
+    log_level = level_of(found), log_format = found.log_format,
   }
   if found.control then
     parsed.control = control(found.control)

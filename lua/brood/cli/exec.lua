@@ -24,14 +24,26 @@ local function load_script(path)
   return loadstring(text, "@" .. path)
 end
 
--- A parent that is brood as well has left us a line to it.
+-- A parent that is brood as well has left us a line to it, which is not for the programs that the script starts.
 local function attach()
   local fd = tonumber(os.getenv("BROOD_CHANNEL_FD"))
-  if fd then
-    uv.os_unsetenv("BROOD_CHANNEL_FD")
-    core.fd.own(fd)
-    require("brood").worker = require("brood.worker").attach(fd)
+  if not fd then
+    return
   end
+  uv.os_unsetenv("BROOD_CHANNEL_FD")
+  local stat = uv.fs_fstat(fd)
+  if stat and stat.type == "socket" then
+    local ours = assert(core.fd.dup_above(fd, 3))
+    core.posix.close(fd)
+    require("brood").worker = require("brood.worker").attach(ours)
+  end
+end
+
+-- PID 1 has no default actions for signals, and every orphan becomes its child.
+local function be_init()
+  local supervised = require "brood.supervised"
+  supervised.adopt_orphans()
+  supervised.guard_signals()
 end
 
 --- Run the script as the main task.
@@ -47,7 +59,7 @@ function M.main(path, args)
   serve.path_first(path)
   attach()
   if uv.os_getpid() == 1 then
-    require("brood.supervised").guard_signals()
+    be_init()
   end
   local ok, err = xpcall(script, task.on_raise, unpack(args))
   if not ok then

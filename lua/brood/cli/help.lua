@@ -29,6 +29,7 @@ options:
                         "unix:/path"; may be repeated
   -p PORT               listen on this port, on all interfaces
   -w N                  how many workers
+  -P FILE               write the master's pid there while it runs
   --control ADDR        where the control server listens ("unix:/path");
                         false: nowhere
   -q                    log warnings and errors only

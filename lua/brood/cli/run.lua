@@ -7,10 +7,7 @@ local log = require "brood.log"
 local M = {}
 
 local function setup_log(options)
-  core.log.setup {
-    level = options.log_level or (options.quiet and "warn") or (options.verbose and "debug") or "info",
-    format = options.log_format or "text",
-  }
+  core.log.setup { level = options.log_level or "info", format = options.log_format or "text" }
 end
 
 local function report(master)

@@ -6,6 +6,7 @@ local http = require "brood.http"
 local json = require "brood.json"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
+local paths = require "brood.rules.path"
 local uv = require "luv"
 
 ---@class brood.Control
@@ -46,11 +47,16 @@ local function private_dir(path)
     and bit.band(stat.mode, 18) == 0 and path or nil
 end
 
---- Where the control socket is when the config does not say: a private folder, and a name made from the config's path.
----@param config_path string absolute
+--- Where the control socket is when the config does not say: beside the pidfile, else in a private folder under a name
+--- made from the config's path.
+---@param config brood.EffectiveConfig
 ---@return string? path
-function M.default_path(config_path)
-  local name = config_path:gsub("^/", ""):gsub("%.lua$", ""):gsub("[^%w._-]+", "-") .. ".sock"
+function M.default_path(config)
+  if config.pidfile then
+    local path = paths.directory(config.pidfile) .. "/brood.sock"
+    return #path <= PATH_MAX and path or nil
+  end
+  local name = config.path:gsub("^/", ""):gsub("%.lua$", ""):gsub("[^%w._-]+", "-") .. ".sock"
   local runtime = os.getenv("XDG_RUNTIME_DIR")
   local dir = runtime and private_dir(runtime) or private_dir("/run/brood")
     or private_dir(("%s/brood-%d"):format(os.getenv("TMPDIR") or "/tmp", core.posix.getuid()))
@@ -70,7 +76,7 @@ local function open(master)
   local wanted = master.config.control
   local address = wanted and wanted.address
   if not address then
-    local path = M.default_path(master.config.path)
+    local path = M.default_path(master.config)
     if not path then
       return nil, E.new("EACCES", "no private folder for the control socket: set XDG_RUNTIME_DIR, or `control`")
     end

@@ -29,14 +29,38 @@ function M.run(master, name, ...)
   end
 end
 
+local function over(master, worker)
+  master.hooking[worker] = nil
+  if next(master.hooking) == nil and master.on_hooks_over then
+    master.on_hooks_over()
+  end
+end
+
 local function run_queue(master, worker, queue)
+  M.excuse_with(master, function()
+    over(master, worker)
+  end)
   while queue[1] do
     queue[1]()
     table.remove(queue, 1)
   end
-  master.hooking[worker] = nil
-  if next(master.hooking) == nil and master.on_hooks_over then
-    master.on_hooks_over()
+  M.excuse_with(master, nil)
+  over(master, worker)
+end
+
+--- The running task is a hook's, for which the master's end waits; should it wait for that end in turn, call fn.
+---@param master brood.Master
+---@param fn fun()? nil: it is no longer
+function M.excuse_with(master, fn)
+  master.excuses[coroutine.running()] = fn
+end
+
+--- The running task is about to wait for the master's end.
+---@param master brood.Master
+function M.excuse(master)
+  local fn = master.excuses[coroutine.running() or false]
+  if fn then
+    fn()
   end
 end
 

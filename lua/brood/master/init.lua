@@ -10,12 +10,13 @@ local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
+local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
-local timer = require "brood.timer"
 
 ---@class brood.Master: brood.Emitter
 ---@field pid integer
+---@field pidfile string? its path, while it is held
 ---@field config brood.EffectiveConfig? nil while a config that is a function runs
 ---@field clusters table<string, brood.WebCluster> by name
 ---@field workers brood.ClusterWorker[] those that are alive
@@ -53,7 +54,10 @@ local function make_cluster(self, options)
   for key, value in pairs(options) do
     wanted[key] = value
   end
-  local web = cluster.new(wanted)
+  local web, err = cluster.new(wanted)
+  if not web then
+    return nil, E.new(err.code, "%s: %s", options.name, err.message)
+  end
   web:on("online", function(worker)
     self:emit("online", worker)
     hooks.queue(self, "worker_ready", worker)
@@ -67,23 +71,7 @@ local function make_cluster(self, options)
   end)
   self.clusters[options.name] = web
   self.order[#self.order + 1] = web
-end
-
--- Call call(item, done) for all of them at once; done(err) with the first error when all are over.
-local function each(list, call, done)
-  local waiting, first = 1, nil
-  local function one_less(err)
-    first = first or err
-    waiting = waiting - 1
-    if waiting == 0 then
-      done(first)
-    end
-  end
-  for _, item in ipairs(list) do
-    waiting = waiting + 1
-    call(item, one_less)
-  end
-  one_less()
+  return true
 end
 
 -- ---- start ----------------------------------------------------------------------------------------------------------
@@ -92,11 +80,24 @@ local function called_off()
   return E.new("stopped", "stopped before it had started")
 end
 
+local function take_pidfile(self)
+  local path, err = self.config.pidfile, nil
+  if path then
+    self.pid_holder, err = core.pidfile.open(path)
+    self.pidfile = self.pid_holder and path
+  end
+  return err == nil, err
+end
+
 -- Everything that may fail before the first fork. A stop may come wherever it waits.
 local function prepare(self)
   local ok, err = core.posix.chdir(self.config.working_directory)
   if not ok then
     return nil, E.new(err.code, "working_directory %s: %s", self.config.working_directory, err.message)
+  end
+  ok, err = take_pidfile(self)
+  if not ok then
+    return nil, err
   end
   ok, err = self.listeners:open(self.config.clusters, function()
     return self.state ~= "starting"
@@ -113,27 +114,32 @@ local function prepare(self)
   return err == nil, err
 end
 
-local stop
-
 local function start(self, done)
   local ok, err = prepare(self)
   if self.state ~= "starting" then
+    if self.state == "stopped" then
+      stop.release(self) -- what was opened since
+    end
     return done(called_off())
-  elseif not ok then
-    return stop(self, "terminate", function()
+  end
+  for _, options in ipairs(ok and self.config.clusters or {}) do
+    ok, err = make_cluster(self, options)
+    if not ok then
+      break
+    end
+  end
+  if not ok then
+    return stop.begin(self, "terminate", function()
       done(err)
     end)
   end
-  for _, options in ipairs(self.config.clusters) do
-    make_cluster(self, options)
-  end
-  each(self.order, function(web, one_less)
+  stop.each(self.order, function(web, one_less)
     web:start(one_less)
   end, function(failure)
     if self.state ~= "starting" then
       return done(failure or called_off())
     elseif failure then
-      return stop(self, "terminate", function()
+      return stop.begin(self, "terminate", function()
         done(failure)
       end)
     end
@@ -158,78 +164,24 @@ end
 
 -- ---- stop -----------------------------------------------------------------------------------------------------------
 
--- Sockets and socket files are the last to go: they belong to the master alone.
-local function close(self)
-  if self.control then
-    self.control:close()
-    self.control = nil
+-- A worker has a copy of the master, which can do nothing for it.
+local function check_here(self, name)
+  if core.posix.getpid() ~= self.pid then
+    error(("master:%s: only in the master itself; a worker can send it a message (brood.worker:send)"):format(name), 3)
   end
-  self.listeners:close()
-  self.state = "stopped"
-  self:emit("stopped")
-  local list = self.stoppers
-  self.stoppers = {}
-  for _, done in ipairs(list) do
-    done()
-  end
-end
-
--- The workers are gone: what hooks still do has graceful_timeout, or until a quick stop is asked for.
-local function finish(self)
-  local limit
-  local function over()
-    if self.cut then
-      self.cut = nil
-      if limit then
-        limit:cancel()
-      end
-      close(self)
-    end
-  end
-  self.cut = over
-  if self.config.graceful_timeout then
-    limit = timer.after(self.config.graceful_timeout, function()
-      log.warn("hooks still run: not waiting any longer")
-      over()
-    end)
-  end
-  task.spawn(function()
-    hooks.wait(self)
-    if self.begun then
-      hooks.run(self, "on_stop")
-    end
-    over()
-  end)
-end
-
-function stop(self, how, done)
-  if self.state == "stopped" then
-    return done()
-  end
-  table.insert(self.stoppers, done)
-  local first = self.state ~= "stopping"
-  self.state = "stopping"
-  if self.cut and how == "terminate" then
-    return self.cut()
-  end
-  each(self.order, function(web, one_less)
-    web[how](web, one_less)
-  end, function()
-    if first then
-      finish(self)
-    end
-  end)
 end
 
 --- Stop gracefully: requests finish, within graceful_timeout.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Master:quit(cb)
+  check_here(self, "quit")
   return task.run(cb, "master:quit", function(done)
     if self.state ~= "stopping" then
       log.info("stopping gracefully")
     end
-    stop(self, "stop", done)
+    stop.begin(self, "stop", done)
+    hooks.excuse(self)
   end)
 end
 
@@ -237,9 +189,11 @@ end
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Master:terminate(cb)
+  check_here(self, "terminate")
   return task.run(cb, "master:terminate", function(done)
     log.info("stopping quickly")
-    stop(self, "terminate", done)
+    stop.begin(self, "terminate", done)
+    hooks.excuse(self)
   end)
 end
 
@@ -251,7 +205,7 @@ function Master:wait(cb)
     if self.state == "stopped" then
       return done()
     end
-    table.insert(self.stoppers, done)
+    table.insert(self.waiters, done)
   end)
 end
 
@@ -261,6 +215,7 @@ end
 ---@param value any
 ---@param name? string a cluster's
 function Master:broadcast(value, name)
+  check_here(self, "broadcast")
   if name and not self.clusters[name] then
     error(("there is no cluster '%s'"):format(name), 2)
   end
@@ -289,7 +244,8 @@ end
 ---@return brood.Master
 function M.new()
   return setmetatable({
-    pid = core.posix.getpid(), clusters = {}, order = {}, stoppers = {}, hooking = {},
+    pid = core.posix.getpid(), clusters = {}, order = {}, stoppers = {}, waiters = {}, hooking = {},
+    excuses = setmetatable({}, { __mode = "k" }),
     state = "starting", started_at = clock.unix(), listeners = listeners.new(),
   }, Master)
 end

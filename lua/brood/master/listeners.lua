@@ -2,6 +2,7 @@
 --- clusters that name them. A start that meets a socket still in use waits a little for it.
 local core = require "brood.core"
 local E = require "brood.error"
+local duration = require "brood.rules.duration"
 local log = require "brood.log"
 local task = require "brood.task"
 
@@ -40,12 +41,13 @@ function M.open(entry, called_off)
   return listener, err
 end
 
--- The entry with its owner and group as numbers.
+-- The entry with its mode, owner and group as numbers.
 local function identity(entry)
   local copy = {}
   for key, value in pairs(entry) do
     copy[key] = value
   end
+  copy.mode = entry.mode and duration.parse_mode(entry.mode)
   if entry.owner ~= nil then
     local user, err = core.privileges.lookup_user(entry.owner)
     if not user then

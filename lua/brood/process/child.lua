@@ -1,17 +1,19 @@
 --- The forked child of a process whose `main` is a Lua function: what happens
 --- between the fork and the call of that function, in this order. It runs with signals
---- still waiting, so that none meets a half-made child.
+--- still waiting, so that none meets a half-made child; the function itself runs without that.
 local brood = require "brood"
 local boot = require "brood.boot"
 local core = require "brood.core"
 local E = require "brood.error"
 local log = require "brood.log"
+local supervised = require "brood.supervised"
 local task = require "brood.task"
 
 local M = {}
 
--- Copies first, above everything, so that no target is overwritten before it was read.
-local function arrange_stdio(pairs_)
+-- Copies first, above everything, so that no target is overwritten before it was read. What was opened for this
+-- alone is closed; a descriptor of the user's may be of use to main as well.
+local function arrange_stdio(pairs_, opened)
   local copies = {}
   for i, pair in ipairs(pairs_) do
     if pair[1] ~= pair[2] then
@@ -22,10 +24,10 @@ local function arrange_stdio(pairs_)
     if copies[i] then
       assert(core.posix.dup2(copies[i], pair[2]))
       core.fd.close(copies[i])
-      if pair[1] > 2 then
-        core.fd.close(pair[1])
-      end
     end
+  end
+  for _, fd in ipairs(opened) do
+    core.fd.close(fd)
   end
 end
 
@@ -61,9 +63,11 @@ end
 ---@param seconds number how long it may go on after that
 ---@param master integer the master's pid
 function M.guard_master(seconds, master)
-  local ok = core.process.own_master_death(seconds, master)
-  if not ok then
+  local ok, err = core.process.own_master_death(seconds, master)
+  if not ok and err.code == "ESRCH" then
     core.exit(1) -- it died before we could ask to be told
+  elseif not ok then
+    error(err, 0)
   end
 end
 
@@ -75,21 +79,20 @@ local function fail(worker, err)
   else
     log.error(E.text(err))
   end
-  core.exit(1)
+  supervised.exit(1)
 end
 
 --- Become the child that `plan` describes.
----@param plan table name, main, id, master, channel, stdio, options, env, grouped
+---@param plan table name, main, id, master, channel, stdio (brood.Stdio), options, env, grouped
 function M.run(plan)
   local o = plan.options
   local worker
   boot.main(function()
     local ok, result = xpcall(function()
       if plan.grouped then
-        core.process.new_group()
+        assert(core.process.new_group())
       end
-      require("brood.supervised").unguard_signals()
-      arrange_stdio(plan.stdio)
+      arrange_stdio(plan.stdio.fds, plan.stdio.opened)
       worker = require("brood.worker").attach(plan.channel)
       brood.worker = worker
       apply(o, plan.env)
@@ -98,6 +101,10 @@ function M.run(plan)
         M.drop(plan.id)
       end
       M.guard_master(o.stop_timeout or 30, plan.master)
+      core.unblock_signals()
+      if o.ready == "spawn" then
+        worker:ready() -- all that it was asked to be, it is
+      end
       return plan.main(worker)
     end, task.on_raise)
     if not ok then

@@ -18,7 +18,7 @@ local now = clock.now
 --- Nothing that was to happen to this run later happens any more.
 ---@param run table
 function M.cancel_timers(run)
-  for _, name in ipairs { "start_timer", "stop_timer", "watchdog" } do
+  for _, name in ipairs { "start_timer", "stop_timer", "watchdog", "readers_timer" } do
     if run[name] then
       run[name]:cancel()
       run[name] = nil
@@ -44,17 +44,52 @@ end
 
 local function signal(run, number)
   if run.grouped then
-    run.proc:signal_group(number)
-  else
-    run.proc:signal(number)
+    return run.proc:signal_group(number)
   end
+  return run.proc:signal(number)
 end
 
 --- KILL it, and its group.
 ---@param run table
 function M.kill(run)
   run.killed = true
-  signal(run, KILL)
+  local ok, err = signal(run, KILL)
+  if not ok and err.code ~= "ESRCH" then
+    log.error(("KILL: %s"):format(err)) -- a program that has changed its user, and we are not root
+  end
+end
+
+--- Whether nothing is left of a killed run; reaps what it can. For a process that is ending itself.
+---@param run table
+---@return boolean
+function M.is_gone(run)
+  if not run.reaped then
+    local _, _, err = run.proc:reap()
+    run.reaped = not err
+  end
+  return run.reaped and not (run.grouped and run.proc:group_alive())
+end
+
+-- KILL after so many seconds, if it is still there.
+local function arm_kill(process, run, patience)
+  if run.stop_timer then
+    run.stop_timer:cancel()
+  end
+  run.deadline = now() + patience
+  run.stop_timer = timer.after(patience, function()
+    log.warn(("%s: still running %s s after %s: KILL"):format(process.name, patience, signals.name(run.asked)))
+    M.kill(run)
+  end)
+end
+
+--- It asks for more time to stop.
+---@param process brood.Process
+---@param run table
+---@param seconds number from now on
+function M.extend(process, run, seconds)
+  if run.stop_timer and now() + seconds > run.deadline then
+    arm_kill(process, run, seconds)
+  end
 end
 
 --- Ask the child to end, and KILL it when it has not after stop_timeout.
@@ -69,14 +104,25 @@ function M.terminate(process, run)
   if patience == 0 then
     return M.kill(run)
   end
-  run.asked = true
+  run.asked, run.deadline = number, nil
   signal(run, number)
   signal(run, CONT) -- one that is stopped would not see it otherwise
   if patience then
-    run.deadline = now() + patience
-    run.stop_timer = timer.after(patience, function()
-      log.warn(("%s: still running %s s after %s: KILL"):format(process.name, patience, signals.name(number)))
-      M.kill(run)
+    arm_kill(process, run, patience)
+  end
+end
+
+--- It was told to end and has ended, but a reader has not taken all its output: that may take as long as the
+--- end itself, and no longer.
+---@param process brood.Process
+---@param run table
+function M.limit_readers(process, run)
+  local patience = process.options.stop_timeout
+  if run.reaped and patience and not run.readers_timer then
+    run.readers_timer = timer.after(patience, function()
+      for _, output in ipairs(run.outputs) do
+        output:excuse(true)
+      end
     end)
   end
 end
@@ -95,8 +141,11 @@ local function close_outputs(run, done)
   one_less()
 end
 
--- Call empty() once nobody is left in the group: looked at whenever a child of ours ends, and now and then.
-local function await_group(process, run, empty)
+--- Call empty() once nobody is left in the group: looked at whenever a child of ours ends, and now and then.
+---@param process {name: string}
+---@param run table proc, killed
+---@param empty fun()
+function M.await_group(process, run, empty)
   local wait, waiting, since = LOOK_FIRST, nil, now()
   local function look()
     if waiting then
@@ -124,17 +173,21 @@ end
 ---@param run table
 ---@param gone fun(code: integer?, signum: integer?)
 function M.reap(process, run, gone)
-  local asked = run.asked and not run.killed
+  local asked = run.asked and not run.killed -- whose turn is over already, the rest of its group goes with it
   M.cancel_timers(run)
   if run.grouped and not asked then
     -- The zombie still holds the number, so this cannot hit a stranger.
     M.kill(run)
   end
   local code, signum, err = run.proc:reap()
+  run.reaped = true
   if err then
     log.error(("%s: %s"):format(process.name, err))
   end
   local function empty()
+    if run.stop_asked then
+      M.limit_readers(process, run)
+    end
     close_outputs(run, function()
       gone(code, signum)
     end)
@@ -144,11 +197,9 @@ function M.reap(process, run, gone)
   end
   if asked and run.deadline then
     -- The rest of the group was asked as well, and has what is left of the same patience.
-    run.stop_timer = timer.after(run.deadline - now(), function()
-      M.kill(run)
-    end)
+    arm_kill(process, run, math.max(0, run.deadline - now()))
   end
-  await_group(process, run, empty)
+  M.await_group(process, run, empty)
 end
 
 return M

@@ -8,41 +8,49 @@ local uv = require "luv"
 local M = {}
 
 local FIRST, LONGEST = 0.005, 0.1 -- seconds between two looks
+local CONNECT = 1 -- seconds a connection may take: a full backlog keeps it waiting for minutes
+local ANSWER = 2 -- seconds an answer may take
+local UNIX_MAX = 107
 
---- Try to connect once. done(nil, handle) or done(err).
----@param target table {port=, host=} or {socket=}
-local function connect(target, done)
-  local handle, over
+-- Try one address. done(err) or done(nil, handle), once.
+local function connect_one(target, host, done)
+  local handle = target.socket and uv.new_pipe(false) or uv.new_tcp()
+  local over, limit = false, nil
   local function finish(err)
     if over then
       return
     end
     over = true
+    limit:cancel()
     if err then
-      if not handle:is_closing() then
-        handle:close()
-      end
+      handle:close()
       return done(err)
     end
     done(nil, handle)
   end
+  limit = timer.after(CONNECT, function()
+    finish("ETIMEDOUT")
+  end)
   local ok, why
   if target.socket then
-    if #target.socket > 107 then
-      handle = uv.new_pipe(false)
-      return finish("ENAMETOOLONG")
-    end
-    handle = uv.new_pipe(false)
     ok, why = handle:connect(target.socket, finish)
   else
-    handle = uv.new_tcp()
-    ok, why = handle:connect(target.host or "127.0.0.1", target.port, finish)
+    ok, why = handle:connect(host, target.port, finish)
   end
   if not ok then
     finish(why)
   end
 end
-M.connect = connect
+
+-- Try to connect once. Who names no host may mean either family: "localhost" is both.
+local function connect(target, done)
+  connect_one(target, target.host or "127.0.0.1", function(err, handle)
+    if not err or target.host or target.socket then
+      return done(err, handle)
+    end
+    connect_one(target, "::1", done)
+  end)
+end
 
 -- Look again and again, less and less often, until look(found) succeeds or waiting is given up.
 local function poll(look, done)
@@ -96,7 +104,7 @@ local function answers(target)
           found(good)
         end
       end
-      limit = timer.after(2, function()
+      limit = timer.after(ANSWER, function()
         finish(false)
       end)
       handle:write(("GET %s HTTP/1.0\r\nHost: %s\r\n\r\n"):format(target.path, target.name))
@@ -113,48 +121,88 @@ local function answers(target)
   end
 end
 
---- Where `ready = {http=}` looks: a URL, or a path on the same entry's port or socket.
+-- The parts of http://host:port/path, where the host may be [v6].
+local function parse_url(url)
+  local rest = url:match("^http://(.+)$")
+  local host, after = (rest or ""):match("^%[([%x:.]+)%](.*)$")
+  if not host then
+    host, after = (rest or ""):match("^([^/:%[%]]+)(.*)$")
+  end
+  if not host then
+    return nil
+  end
+  local port, path = after:match("^:(%d+)(.*)$")
+  path = port and path or after
+  if path ~= "" and path:sub(1, 1) ~= "/" then
+    return nil
+  end
+  return host, tonumber(port or 80), path == "" and "/" or path, rest:match("^[^/]+")
+end
+
+local function is_port(port)
+  return type(port) == "number" and port % 1 == 0 and port > 0 and port < 65536
+end
+
+local function is_ip(host)
+  return type(host) == "string" and (host:find("^%d+%.%d+%.%d+%.%d+$") or host:find("^%x*:[%x:.]*$")) ~= nil
+end
+
+-- What must hold of every place to look at.
+local function check_place(target)
+  if target.host == "localhost" then
+    target.host = nil
+  end
+  if target.socket ~= nil then
+    if type(target.socket) ~= "string" or #target.socket == 0 or #target.socket > UNIX_MAX then
+      return nil, ("`socket` must be a path of at most %d bytes"):format(UNIX_MAX)
+    end
+  elseif not is_port(target.port) then
+    return nil, ("`port` must be a number from 1 to 65535, got %s"):format(tostring(target.port))
+  elseif target.host ~= nil and not is_ip(target.host) then
+    return nil, ("`host` must be an IP address or localhost, got %s"):format(tostring(target.host))
+  end
+  return target
+end
+
+--- Where a `ready` table looks: {port=, host=}, {socket=}, or {http=}, which is a URL, or a path on the same entry's
+--- port or socket.
 ---@param ready table
 ---@return table? target, string? why
-function M.http_target(ready)
-  if ready.http:sub(1, 1) == "/" then
+function M.target(ready)
+  if ready.http == nil then
+    return check_place { port = ready.port, host = ready.host, socket = ready.socket }
+  elseif type(ready.http) ~= "string" then
+    return nil, "`http` must be a URL or a path"
+  elseif ready.http:sub(1, 1) == "/" then
     if not ready.port and not ready.socket then
       return nil, "`http` is a path, so `port` or `socket` is needed beside it"
     end
-    return { port = ready.port, socket = ready.socket, path = ready.http, name = "localhost" }
+    return check_place {
+      port = ready.port, host = ready.host, socket = ready.socket, path = ready.http, name = "localhost",
+    }
   end
-  local host, port, path = ready.http:match("^http://([^/:]+):?(%d*)(.*)$")
+  local host, port, path, name = parse_url(ready.http)
   if not host then
     return nil, ("'%s' is neither a path nor http://host:port/path"):format(ready.http)
   end
-  return {
-    host = host == "localhost" and "127.0.0.1" or host, port = tonumber(port) or 80,
-    path = path == "" and "/" or path, name = host .. (port ~= "" and ":" .. port or ""),
-  }
+  return check_place { host = host, port = port, path = path, name = name }
 end
 
---- What a table given as `ready` waits for.
----@return fun(found: fun(yes: boolean)) look, table target
-function M.look_for(ready)
-  if ready.http then
-    local target = M.http_target(ready)
-    return answers(target), target
-  end
-  return accepts(ready), ready
+local function where(target)
+  return target.socket or ((target.host or "127.0.0.1") .. ":" .. target.port)
 end
 
 --- Somebody else may have the port already; then its answers would pass for the child's.
 ---@param ready table
 ---@param done fun(err: brood.Error?)
 function M.check_free(ready, done)
-  local target = ready.http and M.http_target(ready) or ready
+  local target = M.target(ready)
   connect(target, function(err, handle)
     if err then
       return done()
     end
     handle:close()
-    done(E.new("EADDRINUSE", "something else already answers on %s",
-      target.socket or ((target.host or "127.0.0.1") .. ":" .. target.port)))
+    done(E.new("EADDRINUSE", "something else already answers on %s", where(target)))
   end)
 end
 
@@ -168,7 +216,8 @@ function M.wait(ready, run, done)
     done()
     return function() end
   elseif type(ready) == "table" then
-    return poll((M.look_for(ready)), done)
+    local target = M.target(ready)
+    return poll((target.path and answers or accepts)(target), done)
   end
   -- "channel" and "notify": the child's own word, which brood.process passes on
   run.on_ready = done

@@ -1,7 +1,6 @@
 --- Process.run: one program from start to end, with what it wrote. For scripts.
 local E = require "brood.error"
 local Process = require "brood.process"
-local options = require "brood.options"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
@@ -25,29 +24,15 @@ local spec = {
 }
 
 local TAIL_LINES = 10
+local STOP_TIMEOUT = 2 -- seconds between TERM and KILL: somebody waits for the result
 
--- Both kinds of options stand in one table: part them, so that each is checked by its own rules.
-local function part(given, level)
-  if given ~= nil and type(given) ~= "table" then
-    error("Process.run: the options must be a table, got " .. type(given), level + 1)
-  end
-  local own, process = {}, {}
-  for name, value in pairs(given or {}) do
-    if spec[name] then
-      own[name] = value
-    else
-      process[name] = value
-    end
-  end
-  return options.check(level + 1, own, spec, "Process.run"), process
-end
-
+-- A reader, and what it has read. `limit` is a function: only who has checked the options knows it.
 local function collector(limit, overflow)
   local parts, size = {}, 0
   return function(piece)
     size = size + #piece
-    if limit and size > limit then
-      piece = piece:sub(1, math.max(0, limit - (size - #piece)))
+    if limit() and size > limit() then
+      piece = piece:sub(1, math.max(0, limit() - (size - #piece)))
       overflow()
     end
     parts[#parts + 1] = piece
@@ -67,13 +52,13 @@ local function last_lines(text)
   return table.concat(lines, "\n")
 end
 
-local function outcome(run, own)
+local function outcome(run)
   local result = {
     code = run.process.exit_code, signal = run.process.exit_signal, stdout = run.stdout(), stderr = run.stderr(),
   }
   local err = run.err
-  if not err and own.check and result.code ~= 0 then
-    local how = result.signal and ("was killed by " .. result.signal) or ("ended with status " .. result.code)
+  if not err and run.process.options.check and result.code ~= 0 then
+    local how = result.signal and ("was killed by " .. result.signal) or ("ended with status " .. tostring(result.code))
     local tail = last_lines(result.stderr)
     err = E.new("exit", "%s", ("%s %s%s"):format(run.process.name, how, tail ~= "" and ":\n" .. tail or ""))
   end
@@ -94,58 +79,78 @@ local function run(argv, given, cb)
   if type(given) == "function" then
     given, cb = nil, given
   end
-  local own, o = part(given, 2)
-  local state, raw = {}, false
+  if given ~= nil and type(given) ~= "table" then
+    error("Process.run: the options must be a table, got " .. type(given), 2)
+  end
+  local o, state, raw = { command = argv }, {}, {}
+  for name, value in pairs(given or {}) do
+    o[name] = value
+  end
   local function stop_for(err)
     if not state.err then
       state.err = err
       state.process:stop(function() end)
     end
   end
-  local function capture(name)
+  local function max_output()
+    return state.process.options.max_output
+  end
+  for _, name in ipairs { "stdout", "stderr" } do
     local reader
-    reader, state[name] = collector(own.max_output, function()
-      stop_for(E.new("too_large", "%s wrote more than %d bytes to %s", state.process.name, own.max_output, name))
+    reader, state[name] = collector(max_output, function()
+      stop_for(E.new("too_large", "%s wrote more than %d bytes to %s", state.process.name, max_output(), name))
     end)
     if o[name] == nil then
-      o[name], raw = reader, true
+      o[name], raw[name] = reader, true
     end
   end
-  capture("stdout")
-  capture("stderr")
-  o.command = argv
-  if own.input then
+  if o.input ~= nil then
     o.stdin = "pipe"
   end
   if o.stop_timeout == nil then
-    o.stop_timeout = 2
+    o.stop_timeout = STOP_TIMEOUT
   end
-  state.process = Process.new(o, { raw_output = raw, level = 3 })
+  state.process = Process.new(o, { raw = raw, level = 3, what = "Process.run", more = spec })
+  local own = state.process.options
   return task.run(cb, "Process.run", function(done)
-    local process, limit = state.process, nil
-    process:once("exit", function()
+    local process = state.process
+    local limit = own.timeout and timer.after(own.timeout, function()
+      stop_for(E.new("timeout", "%s ran longer than %s s", process.name, own.timeout))
+    end)
+    local function over(...)
       if limit then
         limit:cancel()
       end
-      if process.exit_code or process.exit_signal then
-        done(outcome(state, own))
+      done(...)
+    end
+    -- As soon as there is a stdin: with `ready` elsewhere only once that place is known to be free.
+    local fed = not own.input
+    local function feed()
+      if not fed and process.run and process.run.stdin then
+        fed = true
+        process:write(own.input, function()
+          process:close_stdin(function() end)
+        end)
       end
+    end
+    local ran = false
+    process:once("exit", function()
+      ran = true
+      over(outcome(state))
     end)
     process:start(function(err)
-      if err and not process.exit_code and not process.exit_signal then
-        return done(state.err or err)
+      feed()
+      -- One that merely ended before it was ready has run all the same.
+      if err and err.code ~= "exit" then
+        state.err = state.err or err
       end
     end)
-    if own.timeout then
-      limit = timer.after(own.timeout, function()
-        stop_for(E.new("timeout", "%s ran longer than %s s", process.name, own.timeout))
-      end)
-    end
-    if own.input then
-      process:write(own.input, function()
-        process:close_stdin(function() end)
-      end)
-    end
+    process:wait(function(err)
+      if not ran then
+        over(state.err or err)
+      end
+    end)
+    feed()
   end)
 end
 

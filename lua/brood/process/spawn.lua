@@ -5,13 +5,14 @@ local core = require "brood.core"
 local E = require "brood.error"
 local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
-local log = require "brood.log"
+local fork = require "brood.fork"
+local input = require "brood.process.input"
+local notify_protocol = require "brood.process.notify"
 local options = require "brood.options"
+local output = require "brood.process.output"
 local ready = require "brood.process.ready"
 local signals = require "brood.signals"
 local stdio = require "brood.process.stdio"
-local timer = require "brood.timer"
-local uv = require "luv"
 
 local M = {}
 
@@ -74,17 +75,19 @@ local function check_stream(level, name, value)
 end
 
 local words = { spawn = true, channel = true, notify = true }
+local places = { port = true, host = true, socket = true, http = true }
 
 local function check_ready(level, value)
   if type(value) == "string" and words[value] then
     return
-  elseif type(value) == "table" then
-    if type(value.http) == "string" then
-      local target, why = ready.http_target(value)
-      return target or bad(level + 1, "option 'ready': %s", why)
-    elseif type(value.port) == "number" or type(value.socket) == "string" then
-      return
+  elseif type(value) == "table" and (value.http or value.port or value.socket) then
+    for name in pairs(value) do
+      if not places[name] then
+        bad(level + 1, "unknown option 'ready.%s'", tostring(name))
+      end
     end
+    local target, why = ready.target(value)
+    return target or bad(level + 1, "option 'ready': %s", why)
   end
   bad(level + 1, [[option 'ready' must be "spawn", "channel", "notify", {port=}, {socket=} or {http=}, got %s]],
     type(value) == "table" and "a table without one of these" or tostring(value))
@@ -107,9 +110,18 @@ end
 --- The options, checked and with their defaults.
 ---@param given brood.ProcessOptions
 ---@param level integer stack level to blame
+---@param what string the function, for the message
+---@param more? table<string, brood.Spec> what that function takes beside these
 ---@return table
-function M.check(given, level)
-  local o = options.check(level + 1, given, spec, "Process.new")
+function M.check(given, level, what, more)
+  local all = {}
+  for name, entry in pairs(spec) do
+    all[name] = entry
+  end
+  for name, entry in pairs(more or {}) do
+    all[name] = entry
+  end
+  local o = options.check(level + 1, given, all, what)
   if (o.command == nil) == (o.main == nil) then
     bad(level + 1, "either option 'command' or option 'main' is needed%s", o.command and ", not both" or "")
   end
@@ -129,12 +141,25 @@ function M.before(self, _, done)
   done()
 end
 
+-- What says how our own supervisor talks to us is not the child's.
+local OURS_ALONE = {
+  "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_CHANNEL_FD",
+}
+
+-- Whether the child's environment is ours as it stands: then it need not be copied, half of what a start costs here.
+local function inherits_environment(self, run)
+  for _, name in ipairs(OURS_ALONE) do
+    if os.getenv(name) then
+      return false
+    end
+  end
+  return not (run.notify or run.child_channel or next(self.options.env or {}))
+end
+
 -- Our environment with the additions, as a map.
 local function environment(self, run)
   local env = core.posix.environ()
-  -- What says how our own supervisor talks to us is not the child's.
-  for _, name in ipairs { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
-    "LISTEN_FDNAMES", "BROOD_CHANNEL_FD" } do
+  for _, name in ipairs(OURS_ALONE) do
     env[name] = nil
   end
   if run.notify then
@@ -143,7 +168,7 @@ local function environment(self, run)
       env.WATCHDOG_USEC = ("%d"):format(self.options.watchdog * 1e6)
     end
   end
-  if run.child_channel then
+  if run.child_channel and self.options.command then
     env.BROOD_CHANNEL_FD = tostring(CHANNEL_FD)
   end
   for name, value in pairs(self.options.env or {}) do
@@ -180,14 +205,17 @@ local function open_notify(self, run)
     return nil, err
   end
   run.notify = notify
-  notify:watch(function(text)
-    M.on_notify(self, run, text)
+  return notify:watch(function(text)
+    notify_protocol.hear(self, run, text)
   end)
-  return true
 end
 
 local function abandon(run, files)
   files:discard()
+  for _, reader in ipairs(run.outputs) do
+    reader:discard()
+  end
+  run.outputs = {}
   for _, name in ipairs { "child_channel", "our_channel" } do
     if run[name] then
       core.fd.close(run[name])
@@ -227,9 +255,9 @@ local function start_program(self, run, files, id)
     fds[#fds + 1] = { run.child_channel, CHANNEL_FD }
   end
   local proc, err = core.process.spawn {
-    argv = o.command, env = pairs_of(environment(self, run)), cwd = o.cwd, umask = o.umask, limits = o.limits,
-    uid = id.uid, gid = id.gid, groups = id.groups, fds = fds, new_group = run.grouped,
-    death_signal = o.survive and 0 or o.stop_signal,
+    argv = o.command, env = not inherits_environment(self, run) and pairs_of(environment(self, run)) or nil,
+    cwd = o.cwd, umask = o.umask, limits = o.limits, uid = id.uid, gid = id.gid, groups = id.groups, fds = fds,
+    new_group = run.grouped, death_signal = o.survive and 0 or o.stop_signal,
   }
   return proc, err
 end
@@ -244,46 +272,30 @@ local function start_function(self, run, files, id)
   for _, fd in ipairs(o.keep or {}) do
     keep[#keep + 1] = fd
   end
-  local pid, err = require("brood.fork").main(keep, function()
+  local pid, err = fork.main(keep, function()
     child.run {
       name = self.name, main = o.main, id = id, master = master, channel = run.child_channel,
-      stdio = files.fds, options = o, env = environment(self, run), grouped = run.grouped,
+      stdio = files, options = o, env = environment(self, run), grouped = run.grouped,
     }
   end)
   if not pid then
     return nil, err
   end
-  return core.process.adopt(pid, run.grouped)
+  return fork.adopt(pid, run.grouped)
 end
 
-local function attach(self, run, files)
-  files:handed_over()
-  for _, reader in ipairs(files.readers) do
-    run.outputs[#run.outputs + 1] =
-      require("brood.process.output").new(self.name, reader.fd, reader.fn, reader.raw)
-  end
-  if files.stdin then
-    core.fd.release(files.stdin)
-    run.stdin = uv.new_pipe(false)
-    run.stdin:open(files.stdin)
-    files.stdin = nil
-  end
-  if run.our_channel then
-    core.fd.close(run.child_channel)
-    run.child_channel = nil
-    M.attach_peer(self, run)
-  end
-end
-
---- Messages of the child reach the listeners of the process.
-function M.attach_peer(self, run)
-  local peer = assert(require("brood.peer").new(run.our_channel, {
+-- Messages of the child reach the listeners of the process.
+local function attach_peer(self, run)
+  local peer, err = require("brood.peer").new(run.our_channel, {
     role = "parent", name = self.name, target = self,
     disconnect = function() end, -- its exit tells as much
     overflow = function()
       self:kill_now()
     end,
-  }))
+  })
+  if not peer then
+    return nil, err
+  end
   run.our_channel = nil
   run.peer = peer
   peer:handle("ready", function()
@@ -291,9 +303,38 @@ function M.attach_peer(self, run)
       run.on_ready()
     end
   end)
-  peer:handle("failed", function(err)
-    run.failure = err
+  peer:handle("failed", function(failure)
+    if not run.stop_asked then
+      run.failure = failure
+    end
   end)
+  return true
+end
+
+-- Our ends of its pipes and its channel. It may fail, so it comes before there is a child.
+local function attach(self, run, files)
+  while files.readers[1] do
+    local reader = files.readers[1]
+    local out, err = output.new(self.name, reader.fd, reader.fn, reader.raw)
+    if not out then
+      return nil, err
+    end
+    table.insert(run.outputs, out)
+    table.remove(files.readers, 1)
+  end
+  if files.stdin then
+    local stdin, err = input.new(self.name, files.stdin)
+    if not stdin then
+      return nil, err
+    end
+    run.stdin = stdin
+    core.fd.release(files.stdin)
+    files.stdin = nil
+  end
+  if run.our_channel then
+    return attach_peer(self, run)
+  end
+  return true
 end
 
 --- Start the child. On failure nothing of it is left.
@@ -318,6 +359,9 @@ function M.start(self, run)
     ok, err = open_notify(self, run)
   end
   if ok then
+    ok, err = attach(self, run, files)
+  end
+  if ok then
     proc, err = (o.command and start_program or start_function)(self, run, files, id)
   end
   if not proc then
@@ -325,70 +369,30 @@ function M.start(self, run)
     return nil, E.new(err.code, "%s: %s", self.name, err.message)
   end
   run.proc = proc
-  attach(self, run, files)
+  files:handed_over()
+  if run.child_channel then
+    core.fd.close(run.child_channel)
+    run.child_channel = nil
+  end
   return true
 end
 
 --- Wait until the child is ready. done(err) once.
 function M.await_ready(self, run, done)
-  run.give_up_waiting = ready.wait(self.options.ready, run, done)
-end
-
-local function rearm_watchdog(self, run)
-  if run.watchdog then
-    run.watchdog:cancel()
-  end
-  run.watchdog = timer.after(run.watchdog_seconds, function()
-    log.error(("%s: no WATCHDOG=1 for %s s: ABRT"):format(self.name, run.watchdog_seconds))
-    self.watchdog_fired = true
-    run.proc:signal(signals.number("ABRT"))
-    run.watchdog = timer.after(5, function()
-      self:kill_now()
-    end)
-  end)
-end
-
---- From readiness on the child must be heard of regularly, if it was asked to be.
-function M.arm_watchdog(self, run)
-  run.watchdog_seconds = run.watchdog_seconds or (self.options.ready == "notify" and self.options.watchdog or nil)
-  if run.watchdog_seconds then
-    rearm_watchdog(self, run)
-  end
-end
-
---- One datagram of the sd_notify protocol.
-function M.on_notify(self, run, text)
-  for line in text:gmatch("[^\n]+") do
-    local key, value = line:match("^([%w_]+)=(.*)$")
-    if key == "READY" and value == "1" and run.on_ready then
-      run.on_ready()
-    elseif key == "STATUS" then
-      self.status_text = value
-    elseif key == "WATCHDOG" and value == "1" and run.watchdog then
-      rearm_watchdog(self, run)
-    elseif key == "WATCHDOG" and value == "trigger" then
-      log.error(("%s: reports that it is broken (WATCHDOG=trigger): ABRT"):format(self.name))
-      run.proc:signal(signals.number("ABRT"))
-    elseif key == "WATCHDOG_USEC" and tonumber(value) then
-      run.watchdog_seconds = tonumber(value) / 1e6
-      if run.watchdog then
-        rearm_watchdog(self, run)
-      end
-    elseif key == "EXTEND_TIMEOUT_USEC" and tonumber(value) and run.extend then
-      run.extend(tonumber(value) / 1e6)
-    end
-  end
+  local how = self.options.ready
+  -- A function is there once it runs in the child that was asked for: in that folder, as that user.
+  run.give_up_waiting = ready.wait(self.options.main and how == "spawn" and "channel" or how, run, done)
 end
 
 --- The error of a start whose child ended too early.
-function M.early_end(self, stopped)
-  if stopped then
-    return E.new("stopped", "%s was stopped before it was ready", self.name)
-  end
-  local how = self.exit_signal and ("was killed by " .. self.exit_signal)
-    or ("ended with status %s"):format(tostring(self.exit_code))
-  local err = E.new("exit", "%s %s before it was ready", self.name, how)
-  err.exit_code, err.exit_signal = self.exit_code, self.exit_signal
+---@param name string
+---@param code integer?
+---@param signal string?
+---@return brood.Error
+function M.early_end(name, code, signal)
+  local how = signal and ("was killed by " .. signal) or ("ended with status %s"):format(tostring(code))
+  local err = E.new("exit", "%s %s before it was ready", name, how)
+  err.exit_code, err.exit_signal = code, signal
   return err
 end
 

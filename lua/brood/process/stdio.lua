@@ -21,8 +21,19 @@ local function open(self, path, flags)
   if not fd then
     return nil, E.new(code, "%s", (why:gsub("^%w+: ", "")))
   end
+  core.fd.own(fd)
   self.opened[#self.opened + 1] = fd
   return fd
+end
+
+-- Owned, so that no child but the one it is for has a copy: a writing end more, and nobody reads an end of file.
+local function pipe()
+  local r, w = core.fd.pipe()
+  if r then
+    core.fd.own(r)
+    core.fd.own(w)
+  end
+  return r, w
 end
 
 local function input(self, value)
@@ -31,7 +42,7 @@ local function input(self, value)
   elseif value == "inherit" then
     return 0
   elseif value == "pipe" then
-    local r, w = core.fd.pipe()
+    local r, w = pipe()
     if not r then
       return nil, w
     end
@@ -52,7 +63,7 @@ local function output(self, value, target, raw)
   elseif type(value) == "number" then
     return value
   elseif type(value) == "function" then
-    local r, w = core.fd.pipe()
+    local r, w = pipe()
     if not r then
       return nil, w
     end
@@ -78,7 +89,7 @@ function M.open(options)
       and type(options.stderr) == "function" then
       fd = self.fds[2][1] -- one pipe for both keeps their order
     else
-      fd, err = output(self, options[name], target, options.raw_output)
+      fd, err = output(self, options[name], target, options.raw and options.raw[name])
     end
     if not fd then
       self:discard()

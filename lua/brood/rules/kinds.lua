@@ -93,6 +93,18 @@ local function sorted_keys(t)
 end
 M.sorted_keys = sorted_keys
 
+-- The specs of options are few and checked often: the order of each is found once.
+local orders = setmetatable({}, { __mode = "k" })
+
+local function order_of(fields)
+  local order = orders[fields]
+  if not order then
+    order = sorted_keys(fields)
+    orders[fields] = order
+  end
+  return order
+end
+
 -- ---- describing ---------------------------------------------------------------------------------------------------
 
 --- What a spec accepts, as it stands in "must be ...".
@@ -174,15 +186,21 @@ function M.check(spec, value, path, report)
   return wrong(spec, value, path, report, why)
 end
 
-local function unknown_keys(fields, given, path, report)
-  local names, all_known = sorted_keys(fields), true
-  for _, key in ipairs(sorted_keys(given)) do
+local function all_known(fields, given)
+  for key in pairs(given) do
     if fields[key] == nil then
-      report { key = M.join(path, key), kind = "unknown", suggestion = nearest.find(key, names) }
-      all_known = false
+      return false
     end
   end
-  return all_known
+  return true
+end
+
+local function report_unknown(fields, given, path, report)
+  for _, key in ipairs(sorted_keys(given)) do
+    if fields[key] == nil then
+      report { key = M.join(path, key), kind = "unknown", suggestion = nearest.find(key, sorted_keys(fields)) }
+    end
+  end
 end
 
 --- Check a table of named options: unknown ones, each known one, defaults.
@@ -193,8 +211,11 @@ end
 ---@param order? string[] of the fields, for the order of the mistakes
 ---@return boolean ok, table normalised a copy
 function M.record(fields, given, path, report, order)
-  local all_ok, result = unknown_keys(fields, given, path, report), {}
-  for _, name in ipairs(order or sorted_keys(fields)) do
+  local all_ok, result = all_known(fields, given), {}
+  if not all_ok then
+    report_unknown(fields, given, path, report)
+  end
+  for _, name in ipairs(order or order_of(fields)) do
     local spec, value, where = fields[name], given[name], M.join(path, name)
     local ok, normal = true, nil
     if value == nil and spec.required then

@@ -238,9 +238,17 @@ local function command_line_listen(cli, directory)
   return list[1] and list or nil
 end
 
+---@class brood.CommandLine
+---@field app? string
+---@field listen? string[]
+---@field port? string|integer
+---@field workers? integer
+---@field pidfile? string
+---@field control? string|false
+
 --- Put together what a config is made of: the command line beats the config, the config
 --- beats PORT and WEB_CONCURRENCY, and they beat the defaults.
----@param cli? {app: string?, listen: string[]?, port: (string|integer)?, workers: integer?, control: (string|false)?}
+---@param cli? brood.CommandLine
 ---@param config any the config file's table; nil where there is none
 ---@param environ? table<string, string>
 ---@param cpus? integer the default of `workers`
@@ -273,6 +281,7 @@ function M.merge(cli, config, environ, cpus, directory)
   end
   set("listen", command_line_listen(cli, directory), cli.listen and cli.listen[1] and "-l" or "-p")
   set("workers", cli.workers, "-w")
+  set("pidfile", cli.pidfile and paths.absolute(directory, cli.pidfile), "-P")
   set("control", cli.control and place(cli.control, directory, "control", function() end) or cli.control, "--control")
   local port, concurrency = environ.PORT, environ.WEB_CONCURRENCY
   if port and port ~= "" and (merged.app ~= nil or merged.command ~= nil) then

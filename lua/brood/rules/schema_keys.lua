@@ -122,19 +122,19 @@ M.keys = {
     example = '"-"',
   },
   {
-    name = "user", type = "user", available = false, of_cluster = true,
+    name = "user", type = "user", of_cluster = true,
     doc = "the user that workers become for good", example = '"www-data"',
   },
   {
-    name = "group", type = "group", available = false, of_cluster = true,
+    name = "group", type = "group", of_cluster = true,
     doc = "the group that workers become for good", example = '"www-data"',
   },
   {
-    name = "umask", type = "mode", available = false, of_cluster = true,
+    name = "umask", type = "mode", of_cluster = true,
     doc = "the umask of the workers", example = '"022"',
   },
   {
-    name = "limits", type = "limits", available = false, of_cluster = true,
+    name = "limits", type = "limits", of_cluster = true,
     doc = "resource limits of the workers", example = "{ nofile = 65536 }",
   },
   {
@@ -182,13 +182,13 @@ M.keys = {
     of = { any_of = { { type = "enum", values = actions }, { type = "function" } } },
     doc = "what signals do: an action by name, or a function(master)", example = '{ TERM = "quit" }',
   },
-  hook("on_start", 'in the master before its first fork; why is "start", "reload" or "upgrade"', "master, why", later),
+  hook("on_start", 'in the master before its first fork; why is "start", "reload" or "upgrade"', "master, why"),
   hook("before_exec", "in the master, before it executes the new binary", "master", later),
   hook("before_fork", "in the master, before each fork; raising cancels that fork", "master, worker", of_cluster),
   hook("after_fork", "in the new worker, before its app is loaded; raising ends it", "master, worker", of_cluster),
   hook("worker_ready", "in the master, when a worker serves", "master, worker", of_cluster),
   hook("worker_exit", "in the master, when a worker has ended", "master, worker, code, signal", of_cluster),
-  hook("on_stop", "in the master, after the last worker has gone", "master", later),
+  hook("on_stop", "in the master, after the last worker has gone", "master"),
   {
     name = "clusters", type = "clusters", available = false, default = {},
     doc = "further groups of workers by name, with keys of their own; the top-level one is named web",

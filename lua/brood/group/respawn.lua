@@ -1,0 +1,69 @@
+--- What becomes of a slot whose member has ended by itself: tried again, at once
+--- or with more and more patience, or given up. The rule is rules/restart's.
+local clock = require "brood.clock"
+local E = require "brood.error"
+local log = require "brood.log"
+local restart = require "brood.rules.restart"
+local timer = require "brood.timer"
+
+local M = {}
+
+local function schedule(self, slot, delay)
+  if self.retries[slot] or self.state ~= "running" or slot > self.size then
+    return
+  end
+  local function go()
+    self.retries[slot] = nil
+    if self.state == "running" and slot <= self.size and not self.holders[slot] then
+      self:launch(slot)
+    end
+  end
+  if delay <= 0 then
+    return go()
+  end
+  self.retries[slot] = timer.after(delay, go)
+end
+
+--- Nobody waits to try that slot again.
+---@param self brood.Group
+---@param slot integer
+function M.drop(self, slot)
+  if self.retries[slot] then
+    self.retries[slot]:cancel()
+    self.retries[slot] = nil
+  end
+end
+
+local function give_up(self, member)
+  self.given_up[member.slot] = true
+  local err = E.new("faulted", "%s: worker %d: too many ends in too short a time", self.name, member.id)
+  if member.process.fault then
+    member.process:fault(err)
+  end
+  self:emit("faulted", member, err)
+end
+
+--- A member that holds its slot has ended, and nobody had told it to go.
+---@param self brood.Group
+---@param member brood.Member
+function M.lost(self, member)
+  if not self.respawn or self.state ~= "running" then
+    return
+  end
+  local uptime = member.ready_at and clock.now() - member.ready_at or 0
+  local policy = self.after_ready
+  if not member.ready_at then
+    policy = self.failing[member.slot] or restart.new(self.after_failure)
+    self.failing[member.slot] = policy
+  end
+  local verdict = restart.exited(policy, clock.now(), uptime, math.random())
+  if verdict.action == "faulted" then
+    return give_up(self, member)
+  elseif verdict.delay > 0 then
+    log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
+  end
+  self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
+  schedule(self, member.slot, verdict.delay)
+end
+
+return M

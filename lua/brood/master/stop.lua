@@ -1,0 +1,114 @@
+--- How a master ends: its clusters first, then the hooks that still run and on_stop,
+--- then what it has open. Who asks for it, and how often, is brood.master's business.
+local hooks = require "brood.master.hooks"
+local log = require "brood.log"
+local task = require "brood.task"
+local timer = require "brood.timer"
+
+local M = {}
+
+--- Call call(item, done) for all of them at once; done(err) with the first error when all are over.
+---@param list table[]
+---@param call fun(item: table, done: fun(err: brood.Error?))
+---@param done fun(err: brood.Error?)
+function M.each(list, call, done)
+  local waiting, first = 1, nil
+  local function one_less(err)
+    first = first or err
+    waiting = waiting - 1
+    if waiting == 0 then
+      done(first)
+    end
+  end
+  for _, item in ipairs(list) do
+    waiting = waiting + 1
+    call(item, one_less)
+  end
+  one_less()
+end
+
+--- Sockets and socket files are the last to go: they belong to the master alone.
+---@param self brood.Master
+function M.release(self)
+  if self.control then
+    self.control:close()
+    self.control = nil
+  end
+  self.listeners:close()
+  if self.pid_holder then
+    self.pid_holder:close()
+    self.pid_holder, self.pidfile = nil, nil
+  end
+end
+
+local function close(self)
+  M.release(self)
+  self.state = "stopped"
+  self:emit("stopped")
+  -- Whoever asked for the end hears of it before those who end the process with it.
+  for _, field in ipairs { "stoppers", "waiters" } do
+    local list = self[field]
+    self[field] = {}
+    for _, done in ipairs(list) do
+      done()
+    end
+  end
+end
+
+-- The workers are gone: what hooks still do has graceful_timeout, or until a quick stop is asked for.
+local function finish(self)
+  local patience = self.config and self.config.graceful_timeout
+  local limit
+  local function over()
+    if self.cut then
+      self.cut = nil
+      if limit then
+        limit:cancel()
+      end
+      close(self)
+    end
+  end
+  self.cut = function()
+    timer.after(0, over) -- it may be a hook that asks: it goes on first
+  end
+  if patience then
+    limit = timer.after(patience, function()
+      log.warn("hooks still run: not waiting any longer")
+      over()
+    end)
+  end
+  task.spawn(function()
+    hooks.excuse_with(self, self.cut)
+    hooks.wait(self)
+    if self.begun then
+      hooks.run(self, "on_stop")
+    end
+    hooks.excuse_with(self, nil)
+    over()
+  end)
+end
+
+--- Begin to stop, or go on quicker than before; done() when all has ended.
+---@param self brood.Master
+---@param how "stop"|"terminate" the cluster's method
+---@param done fun()
+function M.begin(self, how, done)
+  if self.state == "stopped" then
+    return done()
+  end
+  table.insert(self.stoppers, done)
+  local first = self.state ~= "stopping"
+  self.state = "stopping"
+  if self.cut and how == "terminate" then
+    return self.cut()
+  end
+  M.each(self.order, function(web, one_less)
+    web[how](web, one_less)
+  end, function()
+    if first then
+      finish(self)
+    end
+  end)
+end
+
+return M

@@ -1,0 +1,43 @@
+--- The benchmarks: `brood exec spec/bench/run.lua [NAME]`. Each measures one thing brood does beside whoever does it
+--- best, in turns on the same machine, and prints a line per figure: brood's median, the peer's, and the first divided
+--- by the second. A peer that is not installed is said to be missing.
+---
+--- Nothing here is a test: figures depend on the machine and on what else runs on it. The binary that runs this file is
+--- the one measured.
+local root = arg[0]:match("^(.*)/spec/bench/run.lua$") or "."
+package.path = ("%s/?.lua;%s"):format(root, package.path)
+
+local E = require "brood.error"
+local report = require "spec.bench.lib.report"
+local temp = require "spec.support.temp"
+local uv = require "luv"
+
+local names = { "http", "replace", "start", "memory", "spawn", "messages" }
+
+local function chosen()
+  if not arg[1] or arg[1] == "" then
+    return names
+  end
+  for _, name in ipairs(names) do
+    if name == arg[1] then
+      return { name }
+    end
+  end
+  io.stderr:write(("no benchmark '%s'; there are: %s\n"):format(arg[1], table.concat(names, ", ")))
+  os.exit(2)
+end
+
+local failed = false
+io.stdout:setvbuf "line"
+report.head()
+for _, name in ipairs(chosen()) do
+  local began = uv.hrtime()
+  local ok, err = xpcall(require("spec.bench." .. name), require("brood.task").on_raise)
+  temp.cleanup()
+  if not ok then
+    failed = true
+    io.stderr:write(("%s: %s\n"):format(name, E.text(err)))
+  end
+  report.note(("%s took %.0f s"):format(name, (uv.hrtime() - began) / 1e9))
+end
+os.exit(failed and 1 or 0)

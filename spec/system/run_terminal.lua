@@ -1,0 +1,84 @@
+--- A master in the foreground of a terminal: Ctrl-C, and a terminal that goes away. The terminal is Python's pty.
+local lu = require "luaunit"
+local s = require "spec.support"
+
+local PYTHON = [[
+import os, pty, signal, sys, time
+steps, argv = sys.argv[1].split(), sys.argv[2:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(argv[0], argv)
+def until(text):
+    seen = b""
+    while text not in seen:
+        data = os.read(fd, 4096)
+        if not data: raise OSError
+        sys.stdout.write(data.decode()); sys.stdout.flush()
+        seen += data
+try:
+    until(b"workers serve")
+    for step in steps:
+        if step == "ctrl-c": os.write(fd, b"\x03")
+        elif step == "hangup": os.close(fd)
+        elif step == "resize":
+            import fcntl, termios, struct
+            fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        elif step == "HUP": os.kill(pid, signal.SIGHUP); until(b"not available yet")
+        else: until(step.encode())
+    if "hangup" not in steps: until(b"(the end)")
+except OSError:
+    pass
+print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+]]
+
+local APP = [[
+local brood = require "brood"
+return { server = function(req, res)
+    local file = io.open("begun", "w")
+    file:close()
+    brood.sleep(0.7)
+    res:finish "slow"
+  end, stop = function() local file = io.open("stopped", "w") file:close() end }]]
+
+local function terminal(steps, workers)
+  local dir = s.temp_dir()
+  s.write_file(dir .. "/app.lua", APP)
+  s.write_file(dir .. "/brood.lua", ([[
+    return { app = "app.lua", listen = "unix:web.sock", control = false, workers = %d }]]):format(workers or 2))
+  local python = s.write_file("terminal.py", PYTHON)
+  return s.start({ "/usr/bin/python3", python, steps, s.binary, "run", dir .. "/brood.lua" }), dir
+end
+
+local function ends_well(program, dir)
+  program:expect "ended (%-?%d+)"
+  local result = program:finish()
+  lu.assertEquals(result.stdout:match("ended (%-?%d+)"), "0", result.stdout .. result.stderr)
+  lu.assertFalse(s.exists(dir .. "/web.sock"))
+  return result.stdout
+end
+
+return {
+  ["Ctrl-C ends it at once with 0, and reaches the workers through the master alone"] = function()
+    local out = ends_well(terminal "ctrl-c")
+    lu.assertStrContains(out, "stopping quickly")
+    lu.assertEquals(select(2, out:gsub("ended: status 0 %(stop%)", "")), 2)
+  end,
+
+  ["a second Ctrl-C does no harm"] = function()
+    ends_well(terminal "ctrl-c ctrl-c")
+  end,
+
+  ["a terminal that goes away ends it gracefully"] = function()
+    local program, dir = terminal("hangup", 1)
+    local result = program:finish()
+    lu.assertStrContains(result.stdout, "ended 0")
+    lu.assertTrue(s.exists(dir .. "/stopped")) -- the app's stop has run: it was graceful
+    lu.assertFalse(s.exists(dir .. "/web.sock"))
+  end,
+
+  ["a HUP while the terminal is there, and a resize, end nothing"] = function()
+    local out = ends_well(terminal "resize HUP ctrl-c")
+    lu.assertStrContains(out, "HUP: reload is not available yet")
+    lu.assertNotStrContains(out, "WINCH")
+  end,
+}
