@@ -39,8 +39,9 @@ local last_id = 0
 --- to blame, for the message), more (options that are allowed)
 ---@return brood.Process
 function M.new(given, inner)
-  local checked = spawn.check(given, inner and inner.level or 2, inner and inner.what or "Process.new", inner and inner.more)
-  for name, value in pairs(inner or {}) do
+  inner = inner or {}
+  local checked = spawn.check(given, inner.level or 2, inner.what or "Process.new", inner.more)
+  for name, value in pairs(inner) do
     checked[name] = value
   end
   last_id = last_id + 1

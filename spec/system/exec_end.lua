@@ -27,7 +27,11 @@ local FAMILY = [[
   end
 ]]
 
-local STUBBORN = "trap '' TERM INT HUP; sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 0.02; done' & while :; do sleep 0.02; done"
+local STUBBORN = [[
+  trap '' TERM INT HUP
+  sh -c 'trap "" TERM INT HUP; echo $$; while :; do sleep 0.02; done' &
+  while :; do sleep 0.02; done
+]]
 
 local function pids_of(script)
   script:expect "up\n"

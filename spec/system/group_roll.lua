@@ -15,6 +15,13 @@ local function failing()
   return p.sh("exit 3", NEVER)
 end
 
+-- Ready after so many seconds.
+local function late(seconds)
+  return function()
+    return p.script(("brood.sleep(%g) brood.worker:ready() brood.sleep(60)"):format(seconds), { ready = "channel" })
+  end
+end
+
 local function never_ready()
   return p.sh("exec sleep 60", NEVER)
 end
@@ -167,7 +174,7 @@ return {
 
   ["a kill during a roll costs nobody's place"] = function()
     local self = running(3)
-    self.make = function() return p.script([[brood.sleep(0.05) brood.worker:ready() brood.sleep(60)]], { ready = "channel" }) end
+    self.make = late(0.05)
     local rolling = p.call(self, "roll", "reload")
     s.wait(function() return members(self) == 4 end)
     self:kill()
@@ -178,7 +185,7 @@ return {
 
   ["an old member that dies while its replacement comes is replaced all the same"] = function()
     local self = running(2)
-    self.make = function() return p.script([[brood.sleep(0.1) brood.worker:ready() brood.sleep(60)]], { ready = "channel" }) end
+    self.make = late(0.1)
     local rolling = p.call(self, "roll", "reload")
     s.wait(function() return members(self) == 3 end)
     self:current()[1].process:signal "KILL"

@@ -72,7 +72,8 @@ return {
       return lu.skip "needs root"
     end
     local lines = p.lines()
-    local process = p.sh("id -u; id -g; id -G; exec sleep 60", { user = "nobody", group = "daemon", stdout = lines.add })
+    local options = { user = "nobody", group = "daemon", stdout = lines.add }
+    local process = p.sh("id -u; id -g; id -G; exec sleep 60", options)
     lu.assertTrue(process:start())
     s.wait(function() return lines[3] end)
     lu.assertNotEquals(lines[1], "0")
@@ -89,7 +90,8 @@ return {
   end,
 
   ["a main function fails in the same words"] = function()
-    for _, options in ipairs { { cwd = "/no/such" }, { user = "no-such-user" }, { limits = { nofile = "unlimited" } } } do
+    local limits = { nofile = "unlimited" }
+    for _, options in ipairs { { cwd = "/no/such" }, { user = "no-such-user" }, { limits = limits } } do
       local called = false
       options.main = function() called = true end
       local process = p.new(options)
@@ -121,7 +123,8 @@ return {
     local before = s.fd_count()
     for _ = 1, 200 do
       local process = p.new {
-        command = { "/no/such" }, stdin = "pipe", stdout = function() end, stderr = s.temp_dir() .. "/err", ready = "channel",
+        command = { "/no/such" }, stdin = "pipe", stdout = function() end, stderr = s.temp_dir() .. "/err",
+        ready = "channel",
       }
       process:start()
     end

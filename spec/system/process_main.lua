@@ -75,7 +75,11 @@ return {
   end,
 
   ["ready = 'channel' waits for worker:ready()"] = function()
-    local process = p.new { ready = "channel", main = function(worker) brood.sleep(0.1) worker:ready() brood.sleep(60) end }
+    local process = p.new { ready = "channel", main = function(worker)
+      brood.sleep(0.1)
+      worker:ready()
+      brood.sleep(60)
+    end }
     local seconds, ok = s.timed(process.start, process)
     lu.assertTrue(ok)
     lu.assertTrue(seconds >= 0.09)
@@ -151,7 +155,8 @@ return {
     for _, last in ipairs { function() error("dies") end, function(w) w:exit(3) end } do
       local got = {}
       local process = p.new { stderr = false, main = function(worker)
-        local inner = require("brood.process").new { command = { "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done" } }
+        local stubborn = { "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done" }
+        local inner = require("brood.process").new { command = stubborn }
         inner:start()
         worker:send(inner.pid)
         last(worker)

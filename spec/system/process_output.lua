@@ -33,7 +33,9 @@ return {
   end,
 
   ["a line beyond 64k comes in pieces, and no empty one follows"] = function()
-    for _, case in ipairs { { 65535 }, { 65536 }, { 65537, 65536, 1 }, { 131072, 65536, 65536 }, { 200000, 65536, 65536, 65536, 3392 } } do
+    for _, case in ipairs {
+      { 65535 }, { 65536 }, { 65537, 65536, 1 }, { 131072, 65536, 65536 }, { 200000, 65536, 65536, 65536, 3392 },
+    } do
       local lines = lines_of(("head -c %d /dev/zero | tr '\\0' x; echo; echo next"):format(case[1]))
       local sizes = {}
       for i, line in ipairs(lines) do
@@ -67,7 +69,8 @@ return {
 
   ["a reader that waits gets them in order, and holds the program up"] = function()
     local lines, written, go = {}, s.temp_dir() .. "/written", false
-    local process = p.sh("i=0; while [ $i -lt 4000 ]; do i=$((i+1)); printf '%0100d\\n' $i; echo $i > " .. written .. "; done", {
+    local loop = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); printf '%0100d\\n' $i; echo $i > WRITTEN; done"
+    local process = p.sh(loop:gsub("WRITTEN", written), {
       stdout = function(line)
         s.wait(function() return go end)
         table.insert(lines, tonumber(line))
@@ -115,7 +118,7 @@ return {
     for _, method in ipairs { "stop", "wait", "restart" } do
       local lines, result = {}, nil
       local process
-      process = p.sh("echo fatal; echo more; exec sleep " .. (method == "wait" and "0" or "60"), {
+      process = p.sh("printf 'fatal\\nmore\\n'; exec sleep " .. (method == "wait" and "0" or "60"), {
         stdout = function(line)
           table.insert(lines, line)
           if #lines == 1 then
@@ -126,7 +129,9 @@ return {
       process:start()
       s.wait(function() return result and #lines >= 2 end, 10, method)
       lu.assertEquals(result, { method == "wait" and 0 or true })
-      lu.assertEquals({ lines[1], lines[2] }, { "fatal", "more" })
+      if method ~= "restart" then -- then the new one's may come between
+        lu.assertEquals({ lines[1], lines[2] }, { "fatal", "more" })
+      end
     end
   end,
 

@@ -19,7 +19,8 @@ return {
   teardown = p.cleanup,
 
   ["the result is code, signal and both outputs, byte for byte"] = function()
-    lu.assertEquals(sh [[printf 'a\0b\r\n\nc'; printf err >&2; exit 3]], { code = 3, stdout = "a\0b\r\n\nc", stderr = "err" })
+    local expected = { code = 3, stdout = "a\0b\r\n\nc", stderr = "err" }
+    lu.assertEquals(sh [[printf 'a\0b\r\n\nc'; printf err >&2; exit 3]], expected)
     lu.assertEquals(sh "kill -USR1 $$", { signal = "USR1", stdout = "", stderr = "" })
     lu.assertEquals(Process.run({ "true" }), { code = 0, stdout = "", stderr = "" })
   end,

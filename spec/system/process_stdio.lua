@@ -112,7 +112,8 @@ return {
 
   ["a stdin that a surviving grandchild keeps open holds nothing up"] = function()
     local lines = p.lines()
-    local process = p.sh("exec 3<&0; sleep 60 <&3 & echo $! >&2; exit 0", { stdin = "pipe", kill_group = false, stderr = lines.add })
+    local options = { stdin = "pipe", kill_group = false, stderr = lines.add }
+    local process = p.sh("exec 3<&0; sleep 60 <&3 & echo $! >&2; exit 0", options)
     process:start()
     local write, close = p.call(process, "write", ("x"):rep(1000000)), p.call(process, "close_stdin")
     lu.assertEquals({ process:wait() }, { 0 })

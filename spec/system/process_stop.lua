@@ -102,7 +102,8 @@ return {
   end,
 
   ["what a program leaves of its group when it ends by itself is killed"] = function()
-    local process, pids = started('(trap "" TERM HUP; echo $(exec sh -c "echo \\$PPID"); sleep 60) & sleep 0.05; exit 2')
+    local left = [[(trap "" TERM HUP; echo $(exec sh -c "echo \$PPID"); sleep 60) & sleep 0.05; exit 2]]
+    local process, pids = started(left)
     lu.assertEquals({ process:wait() }, { 2 })
     none_alive(pids)
   end,

@@ -40,7 +40,8 @@ return {
     end
     for _, part in ipairs {
       "web: worker 1 (pid ", ") is ready", "web: 1 of 1 workers serve 127.0.0.1:", "ended: killed by KILL (signal)",
-      "handler of GET /raise: ", "worker_ready: ", "stopping gracefully", "web: worker 2 (pid ", "ended: status 0 (stop)",
+      "handler of GET /raise: ", "worker_ready: ", "stopping gracefully", "web: worker 2 (pid ",
+      "ended: status 0 (stop)",
     } do
       lu.assertStrContains(log, part)
     end

@@ -77,7 +77,8 @@ local function arm_kill(process, run, patience)
   end
   run.deadline = now() + patience
   run.stop_timer = timer.after(patience, function()
-    log.warn(("%s: still running %s s after %s: KILL"):format(process.name, patience, signals.name(run.asked)))
+    local seconds = now() - run.asked_at
+    log.warn(("%s: still there %.1f s after %s: KILL"):format(process.name, seconds, signals.name(run.asked)))
     M.kill(run)
   end)
 end
@@ -104,7 +105,7 @@ function M.terminate(process, run)
   if patience == 0 then
     return M.kill(run)
   end
-  run.asked, run.deadline = number, nil
+  run.asked, run.asked_at, run.deadline = number, now(), nil
   signal(run, number)
   signal(run, CONT) -- one that is stopped would not see it otherwise
   if patience then
