@@ -6,21 +6,25 @@
 
 #define CLASS "brood.pidfile"
 
+struct box {
+	struct pidfile *pidfile;
+};
+
 /* open(path) -> pidfile, or nil, err; code "EEXIST" while a live process holds it. */
 static int l_open(lua_State *L)
 {
 	const char *path = luaL_checkstring(L, 1);
-	struct pidfile **p = lua_newuserdata(L, sizeof(*p));
+	struct box *box = lua_newuserdata(L, sizeof(*box));
 	pid_t holder;
 	int err;
 
-	*p = NULL;
+	box->pidfile = NULL;
 	luaL_getmetatable(L, CLASS);
 	lua_setmetatable(L, -2);
-	err = pidfile_open(p, path, &holder);
+	err = pidfile_open(&box->pidfile, path, &holder);
 	if (err == UV_EEXIST)
-		return bind_fail_code(L, "EEXIST", "pidfile %s is held by the running process %d", path,
-				      (int)holder);
+		return bind_fail_code(L, "EEXIST", "pidfile %s is held by the running process %d",
+				      path, (int)holder);
 	if (err)
 		return bind_fail(L, err, "pidfile %s", path);
 	return 1;
@@ -28,10 +32,10 @@ static int l_open(lua_State *L)
 
 static int l_close(lua_State *L)
 {
-	struct pidfile **p = luaL_checkudata(L, 1, CLASS);
+	struct box *box = luaL_checkudata(L, 1, CLASS);
 
-	pidfile_close(*p);
-	*p = NULL;
+	pidfile_close(box->pidfile);
+	box->pidfile = NULL;
 	return 0;
 }
 

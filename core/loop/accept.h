@@ -1,7 +1,6 @@
 /*
  * accept.h - taking connections from borrowed listening sockets, fairly among
- * sibling processes that share them: each wakes one of those that are idle. What was
- * borrowed is never closed here, but stays open until the acceptor is closed.
+ * sibling processes that share them. The listeners are never closed here.
  */
 #ifndef LOOP_ACCEPT_H
 #define LOOP_ACCEPT_H
@@ -18,6 +17,7 @@ typedef void (*accept_cb)(void *data, int fd, const struct sockaddr *peer, sockl
 
 int acceptor_open(struct acceptor **out, uv_loop_t *loop, accept_cb cb, void *data);
 int acceptor_add(struct acceptor *a, int fd);
+int acceptor_remove(struct acceptor *a, int fd);
 /* A paused one leaves the queue to the siblings. */
 void acceptor_pause(struct acceptor *a);
 int acceptor_resume(struct acceptor *a);

@@ -41,7 +41,10 @@ static void on_retry(uv_timer_t *handle);
 
 /* ---- watching ---- */
 
-/* What we call may close it, or fork: in the child it is the parent's, and no more to be touched. */
+/*
+ * What we call may close it, or fork: in the child it is the parent's, and no more to be
+ * touched.
+ */
 static bool is_over(const struct channel *ch)
 {
 	return ch->closed || ch->generation != fork_generation();

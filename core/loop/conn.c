@@ -306,5 +306,5 @@ void conn_peer_text(const struct conn_peer *peer, char *into)
 	else if (peer->family == AF_INET6)
 		inet_ntop(AF_INET6, bytes, into, INET6_ADDRSTRLEN);
 	else
-		strcpy(into, "unix:");
+		memcpy(into, "unix:", sizeof("unix:"));
 }

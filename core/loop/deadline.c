@@ -109,7 +109,7 @@ void deadline_start(struct deadlines *all, int list, struct deadline *d)
 
 void deadline_start_early(struct deadlines *all, int list, struct deadline *d, uint64_t after)
 {
-	struct deadline *head = &all->heads[list], *place = head->next;
+	struct deadline *head = &all->heads[list], *place;
 
 	deadline_stop(d);
 	d->at = uv_now(all->timer.loop) + after;

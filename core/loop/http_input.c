@@ -150,7 +150,7 @@ static ssize_t step_head(struct http_conn *c, const char *p, size_t len)
 {
 	uint64_t max = c->server->limits.max_header;
 	uint64_t life = c->conn.life;
-	struct http_head head;
+	struct http_head head = { 0 };
 	llhttp_errno_t err;
 	ssize_t used, body;
 	int status;

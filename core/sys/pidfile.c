@@ -1,5 +1,6 @@
 /*
- * pidfile.c - the pidfile of a master: locked, never stolen from a live one, taken over from a dead one.
+ * pidfile.c - the pidfile of a master: locked, never stolen from a live one, taken over from
+ * a dead one.
  */
 #include "sys/pidfile.h"
 
@@ -29,11 +30,13 @@ static int lock(int fd, pid_t *holder)
 	if (errno != EAGAIN && errno != EACCES)
 		return -errno;
 	/* Whoever holds it may let go in between; then its number is simply not known. */
-	*holder = fcntl(fd, F_GETLK, &wanted) == 0 && wanted.l_type != F_UNLCK ? wanted.l_pid : 0;
+	if (fcntl(fd, F_GETLK, &wanted) == 0 && wanted.l_type != F_UNLCK)
+		*holder = wanted.l_pid;
 	return -EEXIST;
 }
 
-/* Is what we opened still what is at the path? Its last owner may have removed it before we had the lock. */
+/* Is what we opened still what is at the path? Its last owner may have removed it before we had the
+ * lock. */
 static bool same_file(int fd, const char *path)
 {
 	struct stat ours, there;
@@ -86,6 +89,7 @@ int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
 
 	if (!p)
 		return -ENOMEM;
+	p->fd = -1;
 	memcpy(p->path, path, size);
 	p->owner = getpid();
 	*holder = 0;

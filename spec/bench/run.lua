@@ -29,8 +29,9 @@ end
 
 local failed = false
 io.stdout:setvbuf "line"
+local list = chosen()
 report.head()
-for _, name in ipairs(chosen()) do
+for _, name in ipairs(list) do
   local began = uv.hrtime()
   local ok, err = xpcall(require("spec.bench." .. name), require("brood.task").on_raise)
   temp.cleanup()

@@ -9,9 +9,10 @@ local FAMILY = [[
   io.stdout:setvbuf("line")
   local function family(options)
     options = options or {}
+    local said = false
     local program = Process.new {
       command = { "sh", "-c", options.program or "sleep 60 & echo $!; wait" }, stop_timeout = options.stop_timeout,
-      stdout = function(line) print(line) end,
+      stdout = function(line) said = true print(line) end,
     }
     program:start()
     local child = Process.new { main = function() brood.sleep(60) end, stop_timeout = 1 }
@@ -21,7 +22,7 @@ local FAMILY = [[
     print(program.pid)
     print(child.pid)
     print(w.pid)
-    brood.sleep(0.1)
+    while not said do brood.sleep(0.005) end
     print "up"
     return program, child, w
   end
@@ -45,7 +46,7 @@ end
 
 local function none_left(list, seconds)
   if seconds then
-    s.wait(function()
+    pcall(s.wait, function()
       for _, pid in ipairs(list) do
         if s.alive(pid) then return false end
       end
@@ -53,7 +54,7 @@ local function none_left(list, seconds)
     end, seconds)
   end
   for _, pid in ipairs(list) do
-    lu.assertFalse(s.alive(pid), "still alive: " .. table.concat(s.cmdline(pid) or {}, " "))
+    lu.assertFalse(s.alive(pid), ("still alive: %d %s"):format(pid, table.concat(s.cmdline(pid) or {}, " ")))
   end
 end
 
@@ -109,14 +110,13 @@ return {
 
   ["the first is graceful"] = function()
     local script = family [[
-      family { program = "trap 'sleep 0.2; echo finished; exit 0' TERM; echo 1; while :; do sleep 0.02; done" }
+      family { program = "trap 'sleep 0.2; echo finished; exit 0' TERM; echo $$; while :; do sleep 0.02; done" }
       brood.sleep(60)
     ]]
     local list = pids_of(script)
     script:kill("TERM")
     script:wait()
     lu.assertStrContains(script:stdout(), "finished")
-    table.remove(list, 1)
     none_left(list)
   end,
 
@@ -140,14 +140,49 @@ return {
         sig:close()
         brood.async(function() program:stop() print "stopped" os.exit(9) end)
       end)
+      print "armed"
       brood.sleep(60)
     ]]
     local list = pids_of(script)
+    script:expect "armed"
     script:kill("TERM")
     local code = script:wait()
     none_left(list)
     lu.assertEquals(code, 9)
     lu.assertStrContains(script:stdout(), "mine\nstopped\n")
+  end,
+
+  ["as PID 1 it ends by signals, with 128 and their number, and reaps orphans"] = function()
+    local argv = { "unshare", "-p", "-f", "--kill-child", "--mount-proc" }
+    local function inside(...)
+      local list = { unpack(argv) }
+      for _, word in ipairs { ... } do table.insert(list, word) end
+      return s.start(list)
+    end
+    if inside("true"):finish().code ~= 0 then
+      return lu.skip "needs to be allowed a PID namespace"
+    end
+    local path = s.write_file("init.lua", [[
+      local brood, uv = require "brood", require "luv"
+      require("brood.process").run { "sh", "-c", "setsid sleep 0.05 & setsid sleep 0.05 & exit 0" }
+      local function zombies()
+        local file = io.popen "cat /proc/[0-9]*/stat 2>/dev/null"
+        local text = file:read "*a"
+        file:close()
+        return select(2, text:gsub("%) Z ", ""))
+      end
+      brood.sleep(0.2)
+      while zombies() > 0 do brood.sleep(0.01) end
+      print(uv.os_getpid(), "up")
+      io.stdout:flush()
+      brood.sleep(60)
+    ]])
+    local script = inside(s.binary, "exec", path)
+    script:expect "^1\tup"
+    local init
+    for pid in pairs(s.children(script.pid)) do init = pid end
+    require("luv").kill(init, "sigterm")
+    lu.assertEquals({ script:wait() }, { 128 + 15 })
   end,
 
   ["without anything to supervise a signal ends it as ever"] = function()
@@ -178,14 +213,13 @@ return {
     local script = family [[
       local q = Process.new { command = { "sh", "-c", "trap 'echo interrupted >&2; exit' INT; echo ready >&2; while :; do sleep 0.02; done" }, stop_signal = "INT" }
       q:start()
-      family { program = "exec 3>&1; echo 1; exec sleep 60" }
+      family { program = "exec 3>&1; echo $$; exec sleep 60" }
       brood.sleep(60)
     ]]
     local list = pids_of(script)
     script:expect "ready"
     script:kill("KILL")
     script:wait()
-    table.remove(list, 1)
     none_left(list, 8)
     s.wait(function() return script:stderr():find("interrupted") end)
   end,
@@ -208,7 +242,7 @@ return {
   ["a script with a channel ends when its parent is gone, and leaves nothing"] = function()
     local inner = s.write_file("inner.lua", FAMILY .. [[
       brood.worker:on("disconnect", function() io.stderr:write("alone\n") end)
-      family { program = "trap '' TERM; echo 1; while :; do sleep 0.02; done" }
+      family { program = "trap '' TERM; echo $$; while :; do sleep 0.02; done" }
       brood.worker:ready()
       brood.sleep(60)
     ]])
@@ -220,7 +254,6 @@ return {
     local list = pids_of(outer)
     outer:kill("KILL")
     outer:wait()
-    table.remove(list, 1)
     none_left(list, 8)
     lu.assertStrContains(outer:stderr(), "alone")
   end,

@@ -113,20 +113,19 @@ return {
             for i = 1, 30 do assert(files[i]:write "x") assert(files[i]:flush()) end
             io.open("intact", "w"):close()
           end)
+          local file = io.open("child", "w")
+          file:write(child.pid, "\n")
+          file:close()
           brood.sleep(60)
         end
-        local file = io.open("child", "w")
-        file:write(child.pid, "\n")
-        file:close()
       end, server = function() end, stop = function() io.open("stopped" .. brood.worker.pid, "a"):close() end }]] }
     local pids = master:pids()
     pids[2] = s.wait(function() return tonumber(s.read_file(master.dir .. "/child") or "") end)
     uv.kill(pids[1], "sigkill")
     gone(pids, 2)
     lu.assertTrue(s.exists(master.dir .. "/intact"))
-    master.program:kill "KILL"
-    master.program:wait()
-    os.remove(master.control)
+    lu.assertFalse(s.exists(master.dir .. "/stopped" .. pids[1]))
+    lu.assertEquals(master:stop "TERM", 0)
   end,
 
   ["the app's stop runs, and sees that nobody is there to talk to"] = function()

@@ -1,12 +1,13 @@
 /*
  * first_answer replace PORT            - ask /pid, KILL that process, until /pid names another one
- * first_answer start PORT LOG ARGV...  - run ARGV until it answers, then QUIT it and wait for its end
+ * first_answer start PORT LOG ARGV...  - run ARGV until it answers, then QUIT it, and wait
  *
  * Prints the milliseconds. In C, so that the client's own pace is not what is measured.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+extern char **environ;
 
 enum { PAUSE_US = 200, LIMIT_MS = 15000 };
 
@@ -73,16 +76,14 @@ static double replace(int port)
 static double start(int port, const char *log, char **argv)
 {
 	double began = now_ms(), took;
-	pid_t pid = vfork();
+	posix_spawn_file_actions_t files;
+	pid_t pid;
 
-	if (pid == 0) {
-		int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-		dup2(fd, 1);
-		dup2(fd, 2);
-		execv(argv[0], argv);
-		_exit(127);
-	}
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	posix_spawn_file_actions_adddup2(&files, 1, 2);
+	if (posix_spawn(&pid, argv[0], &files, NULL, argv, environ))
+		exit(1);
 	took = until_other(port, 0, began);
 	kill(pid, SIGQUIT);
 	waitpid(pid, NULL, 0);

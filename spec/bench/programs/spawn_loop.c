@@ -1,6 +1,6 @@
 /*
- * spawn_loop N MB PROGRAM - start PROGRAM and wait for it, N times, in a process of so many MB; prints
- * the milliseconds. What a supervisor written in C would have to pay at least.
+ * spawn_loop N MB PROGRAM - start PROGRAM and wait for it, N times, in a process of so many MB;
+ * prints the milliseconds. What a supervisor written in C would have to pay at least.
  */
 #include <spawn.h>
 #include <stdio.h>
@@ -26,8 +26,10 @@ int main(int argc, char **argv)
 	char *memory = malloc(size + 1);
 	double began;
 
-	if (!n || !memory)
+	if (!n || !memory) {
+		free(memory);
 		return 2;
+	}
 	memset(memory, 'x', size + 1);
 	began = now_ms();
 	for (int i = 0; i < n; i++) {
@@ -37,7 +39,7 @@ int main(int argc, char **argv)
 
 		if (posix_spawn(&pid, argv[3], NULL, NULL, child, environ) ||
 		    waitpid(pid, &status, 0) != pid || status)
-			return 1;
+			exit(1);
 	}
 	printf("%.3f\n", now_ms() - began);
 	free(memory);

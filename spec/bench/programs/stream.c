@@ -75,7 +75,7 @@ int main(void)
 	double small;
 
 	if (!memory || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
-		return 1;
+		exit(1);
 	if (fork() == 0)
 		send_all(pair[1]);
 	small = receive(pair[0], memory, (size_t)COUNT * (sizeof(uint32_t) + SMALL));
