@@ -166,7 +166,8 @@ return {
   ["a stray process that holds the pipe, and even writes on, keeps nobody waiting"] = function()
     for _, stray in ipairs { "sleep 60", "yes" } do
       local lines = p.lines()
-      local process = p.sh("setsid " .. stray .. " & echo $! >&2; exit 3", { stdout = function() end, stderr = lines.add })
+      local text = "setsid " .. stray .. " & echo $! >&2; exit 3"
+      local process = p.sh(text, { stdout = function() end, stderr = lines.add })
       local seconds = s.timed(function()
         process:start()
         lu.assertEquals({ process:wait() }, { 3 })

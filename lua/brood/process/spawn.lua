@@ -146,7 +146,7 @@ local OURS_ALONE = {
   "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_CHANNEL_FD",
 }
 
--- Whether the child's environment is ours as it stands: then it need not be copied, half of what a start costs here.
+-- Whether the child's environment is ours as it stands: then it need not be copied for every start.
 local function inherits_environment(self, run)
   for _, name in ipairs(OURS_ALONE) do
     if os.getenv(name) then
