@@ -77,7 +77,9 @@ T["execve gives the program default signals, also those that we ignore"] = funct
   posix.close(w)
   posix.waitpid(pid)
   local status = posix.read(r, 16384)
-  lu.assertEquals(status:match "SigIgn:%s*(%x+)", "0000000000000000")
+  -- 32 and 33 are libc's own: whoever starts us by posix_spawn, as make does, leaves them ignored for good.
+  local ignored = status:match("SigIgn:%s*(%x+)"):gsub("^00000001800", "00000000000")
+  lu.assertEquals(ignored, "0000000000000000")
   lu.assertEquals(status:match "SigBlk:%s*(%x+)", "0000000000000000")
   posix.close(r)
 end
