@@ -60,6 +60,11 @@ uv_loop_t *runtime_loop(struct runtime *rt)
 	return rt->loop;
 }
 
+bool runtime_is_draining(struct runtime *rt)
+{
+	return rt->draining;
+}
+
 void runtime_mark_failed(struct runtime *rt)
 {
 	rt->failed = true;
@@ -238,9 +243,9 @@ int runtime_run(struct runtime *rt, const char *entry)
 	lua_remove(L, -2);
 	lua_pushstring(L, entry);
 	lua_getfield(L, LUA_REGISTRYINDEX, "brood.argv");
-	if (bind_call(L, 2, 0, "brood"))
+	/* A fork during start comes back here in the child as well: it has no uv_run to end. */
+	if (bind_call(L, 2, 0, "brood") && !rt->draining)
 		return 1;
-	/* A fork during start returned here in the child: there is no old uv_run to wait for. */
 	rt->draining = false;
 	return drive(rt);
 }

@@ -30,6 +30,9 @@ bool runtime_failed(struct runtime *rt);
 pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n);
 void runtime_unblock_signals(void);
 
+/* In a forked child: are its parent's frames still below it on the stack? */
+bool runtime_is_draining(struct runtime *rt);
+
 /*
  * In a forked child that never returns to its parent's frames: run its loop until it is
  * done. Returns its status.

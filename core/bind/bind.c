@@ -5,6 +5,7 @@
 #include "bind/bind.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,12 +24,26 @@ uv_loop_t *bind_loop(lua_State *L)
 	return runtime_loop(runtime_current());
 }
 
+void *bind_abandon_mark(void)
+{
+	static char mark;
+
+	return &mark;
+}
+
+static bool is_abandoned(lua_State *L, int index)
+{
+	return lua_touserdata(L, index) == bind_abandon_mark();
+}
+
 /*
  * Error tables keep their own traceback; a plain message gets one here, while the stack
  * still stands.
  */
 static int on_error(lua_State *L)
 {
+	if (is_abandoned(L, 1))
+		return 1;
 	if (lua_isstring(L, 1)) {
 		luaL_traceback(L, L, lua_tostring(L, 1), 1);
 		return 1;
@@ -58,6 +73,10 @@ int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 	lua_remove(L, base);
 	if (status == 0)
 		return 0;
+	if (is_abandoned(L, -1)) {
+		lua_pop(L, 1);
+		return -1;
+	}
 	log_error("%s: %s", where,
 		  lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
 	lua_pop(L, 1);

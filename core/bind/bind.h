@@ -22,6 +22,9 @@ uv_loop_t *bind_loop(lua_State *L);
  */
 int bind_call(lua_State *L, int nargs, int nresults, const char *where);
 
+/* What core.abandon raises: the frames below are left without a word. */
+void *bind_abandon_mark(void);
+
 /*
  * Push nil and an error table {message, code}; return 2, for `return bind_fail(...)`. err is
  * a negative errno.

@@ -106,6 +106,8 @@ static int l_fork_main(lua_State *L)
 	lua_pushvalue(L, 2);
 	lua_xmove(L, main, 1);
 	err = bind_call(main, 0, 0, "worker");
+	/* A fork in there comes back in the child as well, which then has a life of its own. */
+	err = err && !runtime_is_draining(rt);
 	runtime_unblock_signals();
 	runtime_exit(rt, err ? 1 : runtime_drive_child(rt));
 }
@@ -132,6 +134,16 @@ static int l_yieldable(lua_State *L)
 static int l_exit(lua_State *L)
 {
 	runtime_exit(runtime_current(), luaL_optint(L, 1, 0));
+}
+
+/*
+ * abandon(): leave the main stack, in the child of a fork, whose frames are its parent's. It
+ * does not return; bind_call knows it from an error.
+ */
+static int l_abandon(lua_State *L)
+{
+	lua_pushlightuserdata(L, bind_abandon_mark());
+	return lua_error(L);
 }
 
 /* uncaught(text): log an error that nobody caught; the end of a script is then 1. */
@@ -262,6 +274,7 @@ static int l_error_concat(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
+	{ "abandon", l_abandon },
 	{ "cpus", l_cpus },
 	{ "cwd", l_cwd },
 	{ "exit", l_exit },

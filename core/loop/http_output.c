@@ -335,12 +335,26 @@ void http_refuse(struct http_conn *c, int status)
 	http_request_end(c);
 }
 
+/*
+ * The answer breaks off behind its head. Where its framing shows that, the whole answers
+ * before it still arrive; a body that ends with the connection must not pass for whole.
+ */
+static void cut_answer(struct http_conn *c)
+{
+	if (!c->chunked && c->declared == HTTP_NO_LIMIT) {
+		http_close(c, true);
+		return;
+	}
+	c->keep_alive = false;
+	http_request_end(c);
+}
+
 void http_fail(struct http_conn *c, int status)
 {
 	uint64_t serial = c->serial;
 
 	if (c->head_sent) {
-		http_close(c, true);
+		cut_answer(c);
 		return;
 	}
 	plain_answer(c, status);

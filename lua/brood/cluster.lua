@@ -29,7 +29,7 @@ local function run_hook(self, name, ...)
   if not fn then
     return true
   end
-  local ok, err = xpcall(fn, task.on_raise, ...)
+  local ok, err = task.call(fn, ...)
   if not ok then
     return nil, E.new("hook", "%s", name .. ": " .. E.text(err))
   end

@@ -110,7 +110,7 @@ local Server = server.class(function(self)
   local handler = self.handler
   local function run(raw)
     local conn = new_conn(raw)
-    local ok, err = xpcall(handler, task.on_raise, conn)
+    local ok, err = task.call(handler, conn)
     if not ok then
       log.error("connection handler: " .. E.text(err))
     end

@@ -255,7 +255,7 @@ end
 ---@param fd? integer
 ---@return boolean? sent, brood.Error? err
 function M.send(self, value, fd)
-  if fd ~= nil and (type(fd) ~= "number" or fd < 0 or fd % 1 ~= 0) then
+  if fd ~= nil and (type(fd) ~= "number" or fd < 0 or fd > 0x7fffffff or fd % 1 ~= 0) then
     local got = type(fd) == "number" and fd or type(fd)
     error(("send: the descriptor must be a number, got %s"):format(got), callers_level())
   end

@@ -351,6 +351,18 @@ function Process:kill_now()
 end
 
 ---@private
+function Process:hasten()
+  local run = self.run
+  if not (self.options.main and run and run.proc) then
+    return false
+  end
+  -- Two signals, as two of one kind would be one: the second does not wait for what the first has begun.
+  run.proc:signal(signals.number("TERM"))
+  run.proc:signal(signals.number("INT"))
+  return true
+end
+
+---@private
 function Process:destroy()
   if self.run and self.run.proc then
     ending.kill(self.run)

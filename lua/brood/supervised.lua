@@ -9,10 +9,12 @@ local uv = require "luv"
 
 local M = {}
 
+local HASTE = 1 -- seconds that Lua children have then to see to those that they supervise
 local GONE = 2 -- seconds that this process waits at its end for those it has killed
 
 ---@class brood.Supervised
 ---@field stop fun(self, cb: fun()) end it in its own time
+---@field hasten? fun(self): boolean told twice to end, where it is a Lua child that may supervise others
 ---@field destroy fun(self) KILL it and its group, without a word to anybody: this process is ending
 ---@field gone fun(self): boolean after destroy: whether nothing of it is left. Looks, and reaps; never waits
 
@@ -140,6 +142,17 @@ end
 --- KILL every child and its group, and stand still until they are gone: for the end of this process, after which
 --- nobody could see to them.
 function M.kill_all()
+  local hasty, patience = {}, clock.now() + HASTE
+  for child in pairs(alive) do
+    if child.hasten and child:hasten() then
+      hasty[child] = true
+    end
+  end
+  for child in pairs(hasty) do
+    while not child:gone() and clock.now() < patience do
+      uv.sleep(1)
+    end
+  end
   for child in pairs(alive) do
     child:destroy()
   end

@@ -48,11 +48,39 @@ local function body()
   end
 end
 
+-- We are in the child of a fork that was made in something we had called: what stands on the stack here is the
+-- parent's, and must not go on. A task waits for ever, the main stack is left to the loop.
+local function abandon()
+  while running() and yieldable() do
+    yield()
+  end
+  core.abandon()
+end
+
 local function step(co, ...)
+  local born = generation
   local ok, err = resume(co, ...)
   if not ok then
     core.uncaught(debug.traceback(co, tostring(err)))
   end
+  if born ~= generation then
+    abandon()
+  end
+end
+
+local function stay(born, ...)
+  if born ~= generation then
+    abandon()
+  end
+  return ...
+end
+
+--- xpcall for a function of the user's that runs in a task of ours: where it forks, what follows the
+--- call is done by the parent alone. On failure the error comes with its traceback.
+---@param fn function
+---@return boolean ok, any ...
+function M.call(fn, ...)
+  return stay(generation, xpcall(fn, on_raise, ...))
 end
 
 --- Run fn(...) in a task of its own, now, until it ends or first waits. What it raises is logged.
@@ -172,7 +200,7 @@ function M.call_done(fn, finished, ...)
   spawn(function()
     if not info.isvararg and info.nparams > n then
       args[n + 1] = once
-      local ok, err = xpcall(fn, on_raise, unpack(args, 1, n + 1))
+      local ok, err = M.call(fn, unpack(args, 1, n + 1))
       if not ok then
         once(err)
       end
@@ -185,7 +213,7 @@ function M.call_done(fn, finished, ...)
         once((...))
       end
     end
-    after(xpcall(fn, on_raise, unpack(args, 1, n)))
+    after(M.call(fn, unpack(args, 1, n)))
   end)
 end
 
@@ -234,7 +262,7 @@ function M.async(fn, ...)
   end
   local task = setmetatable({ waiters = {}, ended = false }, Task)
   spawn(function(...)
-    settle(task, xpcall(fn, on_raise, ...))
+    settle(task, M.call(fn, ...))
   end, ...)
   return task
 end

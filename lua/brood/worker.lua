@@ -13,7 +13,7 @@ local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
-local KILL, TERM, CONT = 9, 15, 18
+local KILL, TERM, INT, CONT = 9, 15, 2, 18
 local PATIENCE = 5 -- seconds between TERM and KILL when this process ends
 local FLUSH = 30 -- seconds that an exit waits for the parent to take what was sent
 
@@ -101,6 +101,13 @@ function Worker:stop(cb)
       end)
     end
   end)
+end
+
+---@private
+function Worker:hasten()
+  self.proc:signal(TERM)
+  self.proc:signal(INT)
+  return true
 end
 
 --- KILL it and its group at once.

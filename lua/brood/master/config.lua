@@ -54,7 +54,7 @@ function M.load(options, master)
   if path then
     path = paths.absolute(cwd, path)
     directory = paths.directory(path)
-    local ok, value = xpcall(read, task.on_raise, path, master)
+    local ok, value = task.call(read, path, master)
     if not ok then
       return nil, ("%s cannot be read: %s"):format(path, value.message)
     elseif value == nil then

@@ -13,7 +13,7 @@ local function call(master, name, ...)
   if not fn then
     return nil
   end
-  local ok, err = xpcall(fn, task.on_raise, master, ...)
+  local ok, err = task.call(fn, master, ...)
   return not ok and E.new("hook", "%s", ("%s: %s"):format(name, E.text(err))) or nil
 end
 M.call = call

@@ -99,6 +99,10 @@ function M.begin(self, how, done)
   table.insert(self.stoppers, done)
   local first = self.state ~= "stopping"
   self.state = "stopping"
+  if first then
+    -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait.
+    self.listeners:close()
+  end
   if self.cut and how == "terminate" then
     return self.cut()
   end

@@ -20,7 +20,7 @@ local Output = {}
 Output.__index = Output
 
 local function deliver(self, piece)
-  local ok, err = xpcall(self.reader, task.on_raise, piece)
+  local ok, err = task.call(self.reader, piece)
   if not ok then
     core.uncaught(("%s: output function: %s"):format(self.name, E.text(err)))
   end
