@@ -270,14 +270,14 @@ end
 --- Wait for the task's end: what its function returned, or nil and the error it
 --- raised. After `timeout` (a duration) nil and an error with code "timeout"; the task goes on.
 ---@async
----@param timeout? number|string
+---@param timeout? number|string|false
 ---@param cb? fun(err: brood.Error?, ...: any)
 function Task:wait(timeout, cb)
   if type(timeout) == "function" then
     timeout, cb = nil, timeout
   end
   local seconds
-  if timeout ~= nil then
+  if timeout then
     seconds = require("brood.options").duration("task:wait", timeout, 3)
   end
   return M.run(cb, "task:wait", function(done)

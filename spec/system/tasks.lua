@@ -72,7 +72,8 @@ return {
       local ok, err = t:wait(0.01)
       print(ok, err.code)
       print(t:wait("2s"))
-    ]], "nil\ttimeout\nlate\n")
+      print(t:wait(false))
+    ]], "nil\ttimeout\nlate\nlate\n")
   end,
 
   ["an async function that cannot wait raises, and says what to do"] = function()
