@@ -146,6 +146,12 @@ static int find_descriptors(void)
 	return err;
 }
 
+/* Not SIG_IGN: that would pass on to what os.execute and io.popen start, a handler does not. */
+static void on_broken_pipe(int signum)
+{
+	(void)signum;
+}
+
 int runtime_create(struct runtime **out, int argc, char **argv)
 {
 	struct runtime *rt = calloc(1, sizeof(*rt));
@@ -159,7 +165,7 @@ int runtime_create(struct runtime **out, int argc, char **argv)
 	err = fd_stdio_ensure();
 	if (err)
 		goto fail;
-	signal(SIGPIPE, SIG_IGN);
+	signal(SIGPIPE, on_broken_pipe);
 	limits_raise_nofile();
 	argv = title_setup(argc, argv);
 	what = "event loop";
@@ -263,7 +269,7 @@ static void default_signals(void)
 {
 	for (int signum = 1; signum < NSIG; signum++)
 		signal(signum, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
+	signal(SIGPIPE, on_broken_pipe);
 }
 
 void runtime_unblock_signals(void)

@@ -154,8 +154,11 @@ static int l_uncaught(lua_State *L)
 	return 0;
 }
 
+/* failed([true]) -> whether an error was not caught; true says that there was one. */
 static int l_failed(lua_State *L)
 {
+	if (lua_toboolean(L, 1))
+		runtime_mark_failed(runtime_current());
 	lua_pushboolean(L, runtime_failed(runtime_current()));
 	return 1;
 }

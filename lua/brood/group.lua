@@ -195,6 +195,10 @@ local function make(self, member)
   local ok, process, err = xpcall(self.make, task.on_raise, member)
   if not ok then
     process, err = nil, E.from(process)
+  elseif process ~= nil and (type(process) ~= "table" or type(process.start) ~= "function") then
+    process, err = nil, E.new("make", "`make` of %s must return a Process, got %s", self.name, type(process))
+  elseif process == nil and err == nil then
+    err = E.new("make", "`make` of %s returned nothing", self.name)
   end
   if member.reason then
     return nil, E.new("stopped", "worker %d of %s was stopped before it had started", member.id, self.name)

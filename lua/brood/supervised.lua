@@ -134,7 +134,12 @@ function M.stop_all(done)
   end
   for _, child in ipairs(now) do
     waiting = waiting + 1
-    child:stop(one_less)
+    -- One that cannot even be asked must not keep the others from being stopped.
+    local ok, err = pcall(child.stop, child, one_less)
+    if not ok then
+      core.uncaught(tostring(err))
+      one_less()
+    end
   end
   one_less()
 end

@@ -223,12 +223,22 @@ Task.__index = Task
 
 local unobserved = {}
 
---- Log the failures of tasks that nobody has waited for.
+-- Once each: an error must not stay unseen for long, though a later wait may still take it.
+local function log_unobserved()
+  for task, logged in pairs(unobserved) do
+    if not logged then
+      unobserved[task] = true
+      core.log.write("error", E.text(task.err))
+    end
+  end
+end
+
+--- At the end: the failures of tasks that nobody has waited for are failures of the process.
 function M.report_unobserved()
-  local list = unobserved
-  unobserved = {}
-  for task in pairs(list) do
-    core.uncaught(E.text(task.err))
+  log_unobserved()
+  if next(unobserved) ~= nil then
+    unobserved = {}
+    core.failed(true)
   end
 end
 
@@ -243,10 +253,8 @@ local function settle(task, ok, ...)
   task.waiters = nil
   if #waiters == 0 and not ok then
     -- A wait that comes soon still gets it; otherwise it is an error that nobody caught.
-    unobserved[task] = true
-    require("brood.timer").after(1, function()
-      M.report_unobserved()
-    end):unref()
+    unobserved[task] = false
+    require("brood.timer").after(1, log_unobserved):unref()
   end
   for _, done in ipairs(waiters) do
     done(task.err, unpack(task.values or {}, 1, task.count or 0))

@@ -148,6 +148,27 @@ return {
     lu.assertStrContains(broken.stderr, "script.lua:2:")
   end,
 
+  ["what os.execute and io.popen start has a default SIGPIPE, as in stock Lua"] = function()
+    local result = run [[
+      local pipe = io.popen("yes | head -n 1")
+      print(pipe:read("*a"))
+      pipe:close()
+    ]]
+    lu.assertEquals(result.stdout, "y\n\n")
+    lu.assertEquals(result.stderr, "")
+  end,
+
+  ["a failed task that is waited for later does not fail the script, however late"] = function()
+    local result = run [[
+      local slow = brood.async(function() brood.sleep(1.3) return "slow" end)
+      local bad = brood.async(function() brood.sleep(0.01) error("broke") end)
+      print(slow:wait())
+      print((bad:wait()))
+    ]]
+    lu.assertEquals(result.stdout, "slow\nnil\n")
+    lu.assertEquals(result.code, 0)
+  end,
+
   ["the folder of the script comes first in package.path, and C modules load"] = function()
     local dir = s.temp_dir()
     s.write_file(dir .. "/mine.lua", 'return "my module"')

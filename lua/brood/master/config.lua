@@ -56,7 +56,7 @@ function M.load(options, master)
     directory = paths.directory(path)
     local ok, value = task.call(read, path, master)
     if not ok then
-      return nil, ("%s cannot be read: %s"):format(path, value.message)
+      return nil, ("%s: %s"):format(path, value.message)
     elseif value == nil then
       return nil, ("%s must return a table or a function, it returns nothing"):format(path)
     end
