@@ -4,6 +4,7 @@
 local clock = require "brood.clock"
 local core = require "brood.core"
 local fork = require "brood.fork"
+local join = require "brood.join"
 local signals = require "brood.signals"
 local uv = require "luv"
 
@@ -121,27 +122,23 @@ end
 --- Stop all children, each with its own patience, then call done().
 ---@param done fun()
 function M.stop_all(done)
-  local waiting = 1
-  local function one_less()
-    waiting = waiting - 1
-    if waiting == 0 then
-      done()
-    end
-  end
+  local all = join.new(function()
+    done()
+  end)
   local now = {}
   for child in pairs(alive) do
     now[#now + 1] = child
   end
   for _, child in ipairs(now) do
-    waiting = waiting + 1
     -- One that cannot even be asked must not keep the others from being stopped.
-    local ok, err = pcall(child.stop, child, one_less)
+    local gone = all:branch()
+    local ok, err = pcall(child.stop, child, gone)
     if not ok then
       core.uncaught(tostring(err))
-      one_less()
+      gone()
     end
   end
-  one_less()
+  all.all_begun()
 end
 
 --- KILL every child and its group, and stand still until they are gone: for the end of this process, after which

@@ -1,4 +1,5 @@
 --- Another number of members: what is too much goes, what is missing comes.
+local join = require "brood.join"
 local respawn = require "brood.group.respawn"
 
 --- Scale a group. done(err) when the new members are ready and the surplus is gone.
@@ -11,29 +12,21 @@ return function(self, n, done)
   if self.state ~= "running" then
     return done()
   end
-  local waiting, first = 1, nil
-  local function one_less(err)
-    first = first or err
-    waiting = waiting - 1
-    if waiting == 0 then
-      done(first)
-    end
-  end
+  local all = join.new(done)
   for slot = old, n + 1, -1 do
     respawn.drop(self, slot)
     self.failures[slot], self.given_up[slot] = nil, nil
     if self.holders[slot] then
-      waiting = waiting + 1
+      local gone = all:branch()
       self:dismiss(self.holders[slot], "scale", function()
-        one_less()
+        gone()
       end)
     end
   end
   for slot = 1, n do
     if self.state == "running" and not self.holders[slot] and not self.retries[slot] then
-      waiting = waiting + 1
-      self:launch(slot, one_less)
+      self:launch(slot, all:branch())
     end
   end
-  one_less()
+  all.all_begun()
 end

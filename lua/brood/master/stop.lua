@@ -1,6 +1,7 @@
 --- How a master ends: its clusters first, then the hooks that still run and on_stop,
 --- then what it has open. Who asks for it, and how often, is brood.master's business.
 local hooks = require "brood.master.hooks"
+local join = require "brood.join"
 local log = require "brood.log"
 local task = require "brood.task"
 local timer = require "brood.timer"
@@ -12,19 +13,11 @@ local M = {}
 ---@param call fun(item: table, done: fun(err: brood.Error?))
 ---@param done fun(err: brood.Error?)
 function M.each(list, call, done)
-  local waiting, first = 1, nil
-  local function one_less(err)
-    first = first or err
-    waiting = waiting - 1
-    if waiting == 0 then
-      done(first)
-    end
-  end
+  local all = join.new(done)
   for _, item in ipairs(list) do
-    waiting = waiting + 1
-    call(item, one_less)
+    call(item, all:branch())
   end
-  one_less()
+  all.all_begun()
 end
 
 --- Sockets and socket files are the last to go: they belong to the master alone.
