@@ -48,16 +48,17 @@ HEADERS := $(wildcard core/*.h core/sys/*.h core/loop/*.h core/bind/*.h)
 LUA     := $(sort $(shell find lua -name '*.lua' 2>/dev/null))
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o $(patsubst %.c,$(BUILD)/llhttp/%.o,$(notdir $(LLHTTP_C)))
 SHIM     = $(BUILD)/faults.so
+FUZZ     = $(BUILD)/fuzz-http
 
 ifeq ($(V),0)
 say = @printf '  %-6s %s\n' $1 '$2';
 endif
 
-.PHONY: all help deps run test asan lint fmt bench install uninstall clean FORCE
+.PHONY: all help deps run test asan fuzz lint fmt bench install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: $(BIN) $(SHIM)  ## build ./brood (the default)
+all: $(BIN) $(SHIM) $(FUZZ)  ## build ./brood (the default)
 
 # A stamp changes only when its text does: other flags or libraries, a removed source or Lua file rebuild what they touch.
 stamp = @mkdir -p $(@D); printf '%s\n' '$1' | cmp -s - $@ || printf '%s\n' '$1' > $@
@@ -98,6 +99,12 @@ $(SHIM): $(wildcard spec/faults/*.c spec/faults/*.h) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -O1 -g -D_GNU_SOURCE $(WARNINGS) -fPIC -shared -o $@ $(filter %.c,$^) -ldl
 
+# The HTTP server without Lua, fed from a socket pair. FUZZER=-fsanitize=fuzzer makes it libFuzzer's.
+FUZZER =
+$(FUZZ): spec/fuzz/http_input.c $(if $(FUZZER),,spec/fuzz/driver.c) $(filter $(BUILD)/core/sys/% $(BUILD)/core/loop/% $(BUILD)/llhttp/%,$(OBJECTS))
+	$(call say,LINK,$@)$(CC) $(BASE) $(WARNINGS) $(INCLUDES) $(FUZZER) -o $@ $^ \
+	$(call archive,libuv_a.a,-luv) $(LLHTTP) $(LDFLAGS) -lm -ldl -lpthread
+
 -include $(wildcard $(BUILD)/core/*.d $(BUILD)/core/*/*.d)
 
 # ---- everyday targets ------------------------------------------------------------------------------------------------
@@ -116,7 +123,7 @@ run: deps  ## build, then serve examples/hello on 127.0.0.1:8080, one worker per
 
 test: deps  ## build and run the specs; T=name picks those whose file or test name contains it
 	@$(build)
-	@BROOD_FAULTS=$(abspath $(SHIM)) $(abspath $(BIN)) exec spec/run.lua $(if $(T),'$(T)')
+	@BROOD_FAULTS=$(abspath $(SHIM)) BROOD_FUZZ=$(abspath $(FUZZ)) $(abspath $(BIN)) exec spec/run.lua $(if $(T),'$(T)')
 
 # Leak detection is off: the runtime leaves by _exit, and LuaJIT's own allocator hides what Lua holds.
 asan: deps  ## the same specs under AddressSanitizer and UBSan, in a build directory of their own
@@ -124,6 +131,19 @@ asan: deps  ## the same specs under AddressSanitizer and UBSan, in a build direc
 	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 BROOD_SANITIZED=1 \
 	$(MAKE) --no-print-directory test BUILD=$(BUILD)/asan BIN=$(BUILD)/asan/brood CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	SANITIZE='-fsanitize=address,undefined $(if $(findstring clang,$(CC)),,-static-libasan -static-libubsan)'
+
+# With libFuzzer where clang is there, else with the harness's own mutations.
+SECONDS   = 60
+SEED      = 1
+comma    := ,
+SANITIZER = -fno-sanitize-recover=all -fsanitize=address$(comma)undefined
+LIBFUZZER = $(if $(shell command -v clang),CC=clang FUZZER=-fsanitize=fuzzer SANITIZE='$(SANITIZER)$(comma)fuzzer-no-link',SANITIZE='$(SANITIZER)')
+fuzz: deps  ## feed the HTTP server mutated requests under ASan and UBSan; SECONDS=60 SEED=1
+	@$(build)
+	@mkdir -p $(BUILD)/fuzz/corpus && $(abspath $(BIN)) exec spec/fuzz/corpus.lua $(BUILD)/fuzz/corpus
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CFLAGS='-O1 -g' $(LIBFUZZER) $(BUILD)/fuzz/fuzz-http
+	@$(BUILD)/fuzz/fuzz-http -max_total_time=$(SECONDS) -seed=$(SEED) -max_len=32768 -dict=spec/fuzz/http.dict \
+		-artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus
 
 lint:  ## luacheck, clang-tidy, and the rules of the rooms
 	@sh .ci/deps build test lint

@@ -23,6 +23,7 @@
 #include "bind/bind.h"
 #include "bind/embed.h"
 #include "brood.h"
+#include "loop/access_log.h"
 #include "loop/loop.h"
 #include "sys/fd.h"
 #include "sys/limits.h"
@@ -147,9 +148,16 @@ static int find_descriptors(void)
 }
 
 /* Not SIG_IGN: that would pass on to what os.execute and io.popen start, a handler does not. */
-static void on_broken_pipe(int signum)
+static void on_failed_write(int signum)
 {
 	(void)signum;
+}
+
+/* A write to where nobody reads, or beyond a limit on file sizes, fails; it does not kill. */
+static void survive_failed_writes(void)
+{
+	signal(SIGPIPE, on_failed_write);
+	signal(SIGXFSZ, on_failed_write);
 }
 
 int runtime_create(struct runtime **out, int argc, char **argv)
@@ -165,7 +173,7 @@ int runtime_create(struct runtime **out, int argc, char **argv)
 	err = fd_stdio_ensure();
 	if (err)
 		goto fail;
-	signal(SIGPIPE, on_broken_pipe);
+	survive_failed_writes();
 	limits_raise_nofile();
 	argv = title_setup(argc, argv);
 	what = "event loop";
@@ -269,7 +277,7 @@ static void default_signals(void)
 {
 	for (int signum = 1; signum < NSIG; signum++)
 		signal(signum, SIG_DFL);
-	signal(SIGPIPE, on_broken_pipe);
+	survive_failed_writes();
 }
 
 void runtime_unblock_signals(void)
@@ -322,6 +330,7 @@ int runtime_drive_child(struct runtime *rt)
 
 void runtime_exit(struct runtime *rt, int status)
 {
+	access_log_finish();
 	fflush(NULL);
 	if (getpid() != rt->creator)
 		_exit(status);

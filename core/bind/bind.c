@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "loop/loop.h"
 #include "runtime.h"
 #include "sys/log.h"
 
@@ -62,12 +63,27 @@ static int on_error(lua_State *L)
 	return 1;
 }
 
+/* Made once: pushed anew for each call, it would be garbage after it. */
+static void push_handler(lua_State *L)
+{
+	static lua_State *owner;
+	static int ref;
+
+	if (owner != bind_main(L)) {
+		owner = bind_main(L);
+		lua_pushcfunction(L, on_error);
+		ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+}
+
 int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 {
 	int base = lua_gettop(L) - nargs;
 	int status;
 
-	lua_pushcfunction(L, on_error);
+	loop_turn_begin(bind_loop(L));
+	push_handler(L);
 	lua_insert(L, base);
 	status = lua_pcall(L, nargs, nresults, base);
 	lua_remove(L, base);

@@ -53,6 +53,7 @@ int bind_open_channel(lua_State *L);
 int bind_open_value(lua_State *L);
 int bind_open_fd(lua_State *L);
 int bind_open_http(lua_State *L);
+int bind_open_http_answer(lua_State *L);
 int bind_open_listener(lua_State *L);
 int bind_open_log(lua_State *L);
 int bind_open_net(lua_State *L);

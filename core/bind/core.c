@@ -11,6 +11,7 @@
 
 #include "bind/bind.h"
 #include "brood.h"
+#include "loop/access_log.h"
 #include "runtime.h"
 #include "sys/cpus.h"
 #include "sys/fd.h"
@@ -22,6 +23,7 @@ static const luaL_Reg openers[] = {
 	{ "channel", bind_open_channel },
 	{ "fd", bind_open_fd },
 	{ "http", bind_open_http },
+	{ "http_answer", bind_open_http_answer },
 	{ "listener", bind_open_listener },
 	{ "log", bind_open_log },
 	{ "net", bind_open_net },
@@ -195,6 +197,7 @@ static int l_raise_signal(lua_State *L)
 {
 	int signum = luaL_checkint(L, 1);
 
+	access_log_finish();
 	fflush(NULL);
 	signal(signum, SIG_DFL);
 	raise(signum);

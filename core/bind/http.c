@@ -36,6 +36,7 @@ static void on_request(void *data, struct http_conn *c, const struct http_head *
 	http_caller = NULL;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->request);
 	http_request_push(L, c, head);
+	http_log_keep(L, c, -1);
 	http_response_push(L, c, head);
 	bind_call(L, 2, 0, "request");
 	http_caller = caller;
@@ -267,6 +268,7 @@ int bind_open_http(lua_State *L)
 	lua_newtable(L);
 	lua_pushcfunction(L, l_server);
 	lua_setfield(L, -2, "server");
+	http_log_functions(L);
 	http_request_classes(L);
 	lua_setfield(L, -2, "request");
 	http_response_classes(L);

@@ -1,5 +1,5 @@
 /*
- * http.h - what the three files of the HTTP binding share. A request and its
+ * http.h - what the files of the HTTP binding share. A request and its
  * response are userdata that name a request by connection and serial; both
  * outlive it without harm.
  */
@@ -28,5 +28,11 @@ void http_request_push(lua_State *L, struct http_conn *c, const struct http_head
 /* The same. */
 void http_response_classes(lua_State *L);
 void http_response_push(lua_State *L, struct http_conn *c, const struct http_head *head);
+
+/* http_log.c */
+/* Adds its function to the table on top. */
+void http_log_functions(lua_State *L);
+/* Where the access log is made by a function, it will be given the request at index. */
+void http_log_keep(lua_State *L, struct http_conn *c, int index);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "bind/bind.h"
 #include "bind/http.h"
+#include "sys/scoreboard.h"
 
 /* In place of a method: a field that is computed. */
 enum field { METHOD = 1, PATH, QUERY, HEADERS, VERSION, REMOTE_ADDRESS, REMOTE_PORT, CLOSED };
@@ -15,6 +16,7 @@ struct l_request {
 	struct http_conn *conn;
 	uint64_t serial;
 	struct http_slice method, path, query;
+	uint64_t started; /* ns; 0 outside of a worker */
 	uint32_t count;
 	uint8_t minor;
 	/* It has a table of its own: fields set by the user, and those worth keeping. */
@@ -293,9 +295,21 @@ static int l_too_large(lua_State *L)
 	return 1;
 }
 
+/* resumed(): its handler goes on, after others may have run. */
+static int l_resumed(lua_State *L)
+{
+	struct l_request *r = check(L);
+	struct scoreboard_slot *slot = scoreboard_mine();
+
+	if (slot)
+		scoreboard_request(slot, r->started, bytes_of(r) + r->method.at, r->method.len,
+				   bytes_of(r) + r->path.at, r->path.len);
+	return 0;
+}
+
 static const luaL_Reg methods[] = {
-	{ "_take", l_take },           { "_wait", l_wait }, { "_watch", l_watch },
-	{ "_too_large", l_too_large }, { NULL, NULL },
+	{ "_resumed", l_resumed }, { "_take", l_take },           { "_wait", l_wait },
+	{ "_watch", l_watch },     { "_too_large", l_too_large }, { NULL, NULL },
 };
 
 static const struct {
@@ -339,17 +353,20 @@ void http_request_push(lua_State *L, struct http_conn *c, const struct http_head
 {
 	size_t fields = head->count * sizeof(struct http_field);
 	struct l_request *r = lua_newuserdata(L, sizeof(*r) + fields + head->len);
+	const struct scoreboard_slot *slot = scoreboard_mine();
 
 	r->conn = c;
 	r->serial = http_serial(c);
 	r->method = head->method;
 	r->path = head->path;
 	r->query = head->query;
+	r->started = slot ? slot->request_started : 0;
 	r->count = (uint32_t)head->count;
 	r->minor = head->minor;
 	r->has_table = false;
 	r->peer = *http_peer(c);
-	memcpy(r->fields, head->fields, fields);
+	if (fields)
+		memcpy(r->fields, head->fields, fields);
 	memcpy(r->fields + head->count, head->base, head->len);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, class_ref);
 	lua_setmetatable(L, -2);

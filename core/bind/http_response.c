@@ -3,27 +3,33 @@
  * answer that nobody can give any more becomes a logged 500; once finished it
  * takes another metatable without one, because finalizers are what would cost most here.
  */
+#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bind/bind.h"
-#include "bind/http.h"
+#include "bind/http_response.h"
 #include "sys/log.h"
-
-#define TEXT 64
-
-struct l_response {
-	struct http_conn *conn;
-	uint64_t serial;
-	bool finished;
-	uint8_t len;
-	char text[TEXT]; /* "GET /path", for the log */
-};
 
 static const void *open_class, *done_class;
 static int open_ref = LUA_NOREF, done_ref = LUA_NOREF;
 
-static struct l_response *check(lua_State *L)
+int response_mistake(lua_State *L, int level, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	luaL_where(L, level);
+	lua_pushstring(L, text);
+	lua_concat(L, 2);
+	return lua_error(L);
+}
+
+static struct l_response *find(lua_State *L)
 {
 	struct l_response *r = lua_touserdata(L, 1);
 
@@ -34,176 +40,125 @@ static struct l_response *check(lua_State *L)
 		if (class == open_class || class == done_class)
 			return r;
 	}
-	luaL_typerror(L, 1, "response");
 	return NULL;
 }
 
-static bool alive(const struct l_response *r)
+struct l_response *response_check(lua_State *L, int level, const char *name)
 {
-	return http_alive(r->conn, r->serial);
+	struct l_response *r = find(L);
+
+	if (!r)
+		response_mistake(L, level, "res:%s: call it with a colon, on a response; got %s",
+				 name, luaL_typename(L, 1));
+	return r;
 }
 
-static int closed(lua_State *L)
+int response_closed(lua_State *L)
 {
 	return bind_fail_code(L, "closed", "the client has gone");
 }
 
-/* The response has got its end, or has none any more: no finalizer. Expects it at index 1. */
-static void set_finished(lua_State *L, struct l_response *r)
+/* Nothing is owed any more. Expects the response at index 1. */
+static void drop_finalizer(lua_State *L)
 {
-	r->finished = true;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, done_ref);
 	lua_setmetatable(L, 1);
 }
 
-static void check_unfinished(lua_State *L, const struct l_response *r)
+static void set_finished(lua_State *L, struct l_response *r)
+{
+	r->finished = true;
+	drop_finalizer(L);
+}
+
+void response_check_unfinished(lua_State *L, const struct l_response *r, int level,
+			       const char *name)
 {
 	if (r->finished)
-		luaL_error(L, "the response is already finished");
+		response_mistake(L, level, "res:%s: the response is already finished", name);
 }
 
-static void check_head_unsent(lua_State *L, const struct l_response *r, const char *what)
-{
-	check_unfinished(L, r);
-	if (alive(r) && http_head_sent(r->conn))
-		luaL_error(L, "%s: the head of the response has already been sent", what);
-}
-
-static int self(lua_State *L)
+int response_self(lua_State *L)
 {
 	lua_settop(L, 1);
 	return 1;
 }
 
-static int l_status(lua_State *L)
-{
-	struct l_response *r = check(L);
-	int status = luaL_checkint(L, 2);
+/* ---- the body ---- */
 
-	check_head_unsent(L, r, "status");
-	luaL_argcheck(L, status >= 200 && status <= 999, 2, "a status is a number from 200 to 999");
-	if (!alive(r))
-		return closed(L);
-	http_set_status(r->conn, status);
-	return self(L);
-}
-
-static void check_header(lua_State *L, int err, const char *name)
-{
-	if (err == -EINVAL)
-		luaL_error(L,
-			   "header '%s': a name is a token, and a value has no line break or NUL",
-			   name);
-	else if (err == -EPERM)
-		luaL_error(L, "header '%s' is the server's own: it follows from write and finish",
-			   name);
-	else if (err)
-		luaL_error(L, "header '%s': %s", name, strerror(-err));
-}
-
-static const char *check_value(lua_State *L, int index, const char *name, size_t *len)
-{
-	int type = lua_type(L, index);
-
-	if (type != LUA_TSTRING && type != LUA_TNUMBER)
-		luaL_error(L, "header '%s': a value must be a string or a number, got %s", name,
-			   luaL_typename(L, index));
-	return lua_tolstring(L, index, len);
-}
-
-/* header(name, value): a list sends one line each, nil removes */
-static int l_header(lua_State *L)
-{
-	struct l_response *r = check(L);
-	size_t name_len, len;
-	const char *name = luaL_checklstring(L, 2, &name_len);
-	const char *value;
-
-	luaL_checkany(L, 3);
-	check_head_unsent(L, r, "header");
-	if (!alive(r))
-		return closed(L);
-	if (lua_isnil(L, 3)) {
-		check_header(L, http_set_header(r->conn, name, name_len, NULL, 0), name);
-		return self(L);
-	}
-	if (!lua_istable(L, 3)) {
-		value = check_value(L, 3, name, &len);
-		check_header(L, http_set_header(r->conn, name, name_len, value, len), name);
-		return self(L);
-	}
-	check_header(L, http_set_header(r->conn, name, name_len, NULL, 0), name);
-	for (int i = 1, n = (int)lua_objlen(L, 3); i <= n; i++) {
-		lua_rawgeti(L, 3, i);
-		value = check_value(L, -1, name, &len);
-		check_header(L, http_add_header(r->conn, name, name_len, value, len), name);
-		lua_pop(L, 1);
-	}
-	return self(L);
-}
-
-static const char *check_bytes(lua_State *L, size_t *len)
+static const char *check_bytes(lua_State *L, int level, const char *method, const char *what,
+			       size_t *len)
 {
 	int type = lua_type(L, 2);
 
 	if (type != LUA_TSTRING && type != LUA_TNUMBER)
-		luaL_typerror(L, 2, "string");
+		response_mistake(L, level, "res:%s: the %s must be a string, got %s", method, what,
+				 luaL_typename(L, 2));
 	return lua_tolstring(L, 2, len);
 }
 
-static int too_long(lua_State *L)
+static int wrong_length(lua_State *L, int level, const char *method, uint64_t total, uint64_t said)
 {
-	return luaL_error(L, "the body does not have the Content-Length that was set");
+	return response_mistake(
+		L, level,
+		"res:%s: the body has %llu bytes, and its Content-Length, as it was set, is "
+		"%llu",
+		method, (unsigned long long)total, (unsigned long long)said);
 }
 
 /* write(bytes) -> true | false: so much waits that the writer should too | nil, err */
 static int l_write(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 2, "write");
 	lua_State *caller = http_caller;
+	const char *bytes;
 	size_t len;
-	const char *bytes = check_bytes(L, &len);
 	int got;
 
-	check_unfinished(L, r);
-	if (!alive(r))
-		return closed(L);
+	response_check_unfinished(L, r, 2, "write");
+	if (!response_alive(r))
+		return response_closed(L);
+	bytes = check_bytes(L, 2, "write", "chunk", &len);
 	http_caller = L;
 	got = http_write(r->conn, bytes, len);
 	http_caller = caller;
 	if (got == -EMSGSIZE)
-		return too_long(L);
+		return wrong_length(L, 2, "write", http_body_sent(r->conn) + len,
+				    http_declared(r->conn));
 	if (got < 0)
-		return closed(L);
+		return response_closed(L);
 	lua_pushboolean(L, got == 0);
 	return 1;
 }
 
 static int l_finish(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 1, "finish");
 	lua_State *caller = http_caller;
 	const char *bytes = "";
+	uint64_t sent, declared;
 	size_t len = 0;
 	int err;
 
-	if (!lua_isnoneornil(L, 2))
-		bytes = check_bytes(L, &len);
-	check_unfinished(L, r);
-	if (!alive(r)) {
-		set_finished(L, r);
-		return closed(L);
+	response_check_unfinished(L, r, 1, "finish");
+	if (!response_alive(r)) {
+		drop_finalizer(L);
+		return response_closed(L);
 	}
+	if (!lua_isnoneornil(L, 2))
+		bytes = check_bytes(L, 1, "finish", "body", &len);
+	sent = http_body_sent(r->conn);
+	declared = http_declared(r->conn);
 	http_caller = L;
 	err = http_finish(r->conn, bytes, len);
 	http_caller = caller;
-	if (!alive(r))
+	if (!err)
 		set_finished(L, r);
+	else if (!response_alive(r))
+		drop_finalizer(L);
 	if (err == -EMSGSIZE)
-		return too_long(L);
-	if (err)
-		return closed(L);
-	return self(L);
+		return wrong_length(L, 1, "finish", sent + len, declared);
+	return err ? response_closed(L) : response_self(L);
 }
 
 /*
@@ -212,10 +167,10 @@ static int l_finish(lua_State *L)
  */
 static int l_fail(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 2, "write");
 	lua_State *caller = http_caller;
 	int status = luaL_checkint(L, 2);
-	bool open = !r->finished && alive(r);
+	bool open = !r->finished && response_alive(r);
 
 	if (open) {
 		http_caller = L;
@@ -230,12 +185,12 @@ static int l_fail(lua_State *L)
 /* wait(fn): fn() when the queue has drained or the client is gone. Any number may wait. */
 static int l_wait(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 2, "write");
 	struct http_refs *refs;
 
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	if (!alive(r))
-		return closed(L);
+	if (!response_alive(r))
+		return response_closed(L);
 	refs = http_refs(r->conn);
 	if (refs->drain) {
 		lua_rawgeti(L, LUA_REGISTRYINDEX, refs->drain);
@@ -254,17 +209,17 @@ static int l_wait(lua_State *L)
 /* open() -> whether an answer is still owed */
 static int l_open(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 2, "write");
 
-	lua_pushboolean(L, !r->finished && alive(r));
+	lua_pushboolean(L, !r->finished && response_alive(r));
 	return 1;
 }
 
 static int l_head_sent(lua_State *L)
 {
-	struct l_response *r = check(L);
+	struct l_response *r = response_check(L, 2, "write");
 
-	lua_pushboolean(L, r->finished || !alive(r) || http_head_sent(r->conn));
+	lua_pushboolean(L, r->finished || !response_alive(r) || http_head_sent(r->conn));
 	return 1;
 }
 
@@ -272,17 +227,19 @@ static int l_gc(lua_State *L)
 {
 	struct l_response *r = lua_touserdata(L, 1);
 
-	if (r->finished || !alive(r))
+	if (r->finished || !response_alive(r))
 		return 0;
-	log_error("response dropped unfinished: %.*s", (int)r->len, r->text);
+	log_error("response dropped unfinished: %.*s: its handler returned without res:finish(), "
+		  "and nothing is left that could call it",
+		  (int)r->len, r->text);
 	http_drop(r->conn);
 	return 0;
 }
 
 static const luaL_Reg methods[] = {
-	{ "status", l_status },        { "header", l_header }, { "finish", l_finish },
-	{ "_write", l_write },         { "_fail", l_fail },    { "_wait", l_wait },
-	{ "_head_sent", l_head_sent }, { "_open", l_open },    { NULL, NULL },
+	{ "status", response_status }, { "header", response_header }, { "finish", l_finish },
+	{ "_write", l_write },         { "_fail", l_fail },           { "_wait", l_wait },
+	{ "_head_sent", l_head_sent }, { "_open", l_open },           { NULL, NULL },
 };
 
 /* A metatable whose __index is the table on top of the stack. */
@@ -321,7 +278,7 @@ void http_response_push(lua_State *L, struct http_conn *c, const struct http_hea
 	r->serial = http_serial(c);
 	r->finished = false;
 	/* In the bytes as they came: an absolute form is logged as such. */
-	r->len = (uint8_t)(len < TEXT ? len : TEXT);
+	r->len = (uint8_t)(len < RESPONSE_TEXT ? len : RESPONSE_TEXT);
 	memcpy(r->text, head->base + head->method.at, r->len < head->len ? r->len : head->len);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, open_ref);
 	lua_setmetatable(L, -2);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bind/bind.h"
+#include "loop/accept.h"
 #include "sys/fd.h"
 #include "sys/listen.h"
 
@@ -145,6 +146,14 @@ static int l_gc(lua_State *L)
 	return 0;
 }
 
+/* listener.look(): into the queues that servers of this process accept from. */
+static int l_look(lua_State *L)
+{
+	(void)L;
+	acceptors_look();
+	return 0;
+}
+
 static const luaL_Reg methods[] = {
 	{ "address", l_address },     { "close", l_close }, { "fd", l_fd },
 	{ "keep_file", l_keep_file }, { NULL, NULL },
@@ -152,6 +161,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
 	{ "from_fd", l_from_fd },
+	{ "look", l_look },
 	{ "open", l_open },
 	{ NULL, NULL },
 };

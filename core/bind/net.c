@@ -1,211 +1,20 @@
 /*
- * net.c - brood.core.net: plain connections, servers of them, and connecting.
- * A connection is a userdata that names it by address and life, and closes it
- * when nobody holds it any more. Waiting is Lua's business.
+ * net.c - brood.core.net: servers of plain connections, and connecting. What is
+ * done with a connection is net_conn.c's.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "bind/bind.h"
+#include "bind/net.h"
 #include "loop/connect.h"
-#include "loop/net.h"
 #include "sys/addr.h"
 #include "sys/fd.h"
-
-struct l_conn {
-	struct net_conn *conn;
-	uint64_t life;
-	struct conn_peer peer;
-};
 
 struct l_server {
 	struct net_server *server; /* NULL once it has stopped */
 	unsigned generation;
 	int connection, stopped, self;
 };
-
-/* As in http.h: the state in which one of our functions runs. */
-static lua_State *caller;
-
-static lua_State *state(void)
-{
-	lua_State *L = caller ? caller : bind_main(NULL);
-
-	lua_checkstack(L, 8);
-	return L;
-}
-
-/* Call fn from `ref` with nothing in between us and it: what it calls comes with its own state. */
-static void call_ref(int *ref, const char *where)
-{
-	lua_State *L = state();
-	lua_State *outer = caller;
-
-	if (*ref == 0 || *ref == LUA_NOREF)
-		return;
-	caller = NULL;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
-	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
-	*ref = 0;
-	bind_call(L, 0, 0, where);
-	caller = outer;
-}
-
-/* ---- connections ---- */
-
-static struct l_conn *check_conn(lua_State *L)
-{
-	return luaL_checkudata(L, 1, "brood.net.conn");
-}
-
-static int closed(lua_State *L)
-{
-	return bind_fail_code(L, "closed", "the connection is closed");
-}
-
-static void push_conn(lua_State *L, struct net_conn *c)
-{
-	struct l_conn *ud = lua_newuserdata(L, sizeof(*ud));
-
-	ud->conn = c;
-	ud->life = net_life(c);
-	ud->peer = *net_peer(c);
-	luaL_getmetatable(L, "brood.net.conn");
-	lua_setmetatable(L, -2);
-}
-
-static void on_wake(struct net_conn *c, bool read, bool write)
-{
-	struct net_refs refs = *net_refs(c);
-
-	/* Taken before anybody runs: the connection may be somebody else's afterwards. */
-	if (read)
-		net_refs(c)->read = 0;
-	if (write)
-		net_refs(c)->drain = 0;
-	if (read)
-		call_ref(&refs.read, "connection");
-	if (write)
-		call_ref(&refs.drain, "connection");
-}
-
-/* read() -> bytes | nil at the end | false: wait | nil, err */
-static int l_read(lua_State *L)
-{
-	struct l_conn *ud = check_conn(L);
-	lua_State *outer = caller;
-	const char *bytes;
-	ssize_t n;
-
-	if (!net_alive(ud->conn, ud->life))
-		return closed(L);
-	caller = L;
-	n = net_read(ud->conn, &bytes);
-	caller = outer;
-	if (n == -EAGAIN)
-		lua_pushboolean(L, 0);
-	else if (n < 0)
-		return bind_fail(L, (int)n, "read");
-	else if (n == 0)
-		lua_pushnil(L);
-	else
-		lua_pushlstring(L, bytes, (size_t)n);
-	return 1;
-}
-
-/* write(bytes) -> true | false: wait | nil, err */
-static int l_write(lua_State *L)
-{
-	struct l_conn *ud = check_conn(L);
-	lua_State *outer = caller;
-	size_t len;
-	const char *bytes = luaL_checklstring(L, 2, &len);
-	int got;
-
-	if (!net_alive(ud->conn, ud->life))
-		return closed(L);
-	caller = L;
-	got = net_write(ud->conn, bytes, len);
-	caller = outer;
-	if (got < 0)
-		return got == -EPIPE || got == -ECONNRESET ? closed(L) : bind_fail(L, got, "write");
-	lua_pushboolean(L, got == 0);
-	return 1;
-}
-
-/* close() -> true | false: wait until the rest is sent */
-static int l_close(lua_State *L)
-{
-	struct l_conn *ud = check_conn(L);
-	lua_State *outer = caller;
-	bool now = true;
-
-	if (net_alive(ud->conn, ud->life)) {
-		caller = L;
-		now = net_close(ud->conn);
-		caller = outer;
-	}
-	lua_pushboolean(L, now);
-	return 1;
-}
-
-/* close_done() -> whether nothing of it is left */
-static int l_close_done(lua_State *L)
-{
-	struct l_conn *ud = check_conn(L);
-
-	lua_pushboolean(L, !ud->life || net_life(ud->conn) != ud->life);
-	return 1;
-}
-
-static int wait_on(lua_State *L, bool read)
-{
-	struct l_conn *ud = check_conn(L);
-	int *ref;
-
-	luaL_checktype(L, 2, LUA_TFUNCTION);
-	if (!ud->life || net_life(ud->conn) != ud->life)
-		return closed(L);
-	ref = read ? &net_refs(ud->conn)->read : &net_refs(ud->conn)->drain;
-	if (*ref)
-		return luaL_error(L, "another task is already %s this connection",
-				  read ? "reading" : "writing to");
-	*ref = bind_ref(L, 2);
-	lua_pushboolean(L, 1);
-	return 1;
-}
-
-/* wait_read(fn), wait_write(fn): fn() once it is worth trying again. */
-static int l_wait_read(lua_State *L)
-{
-	return wait_on(L, true);
-}
-
-static int l_wait_write(lua_State *L)
-{
-	return wait_on(L, false);
-}
-
-static int l_remote_address(lua_State *L)
-{
-	struct l_conn *ud = check_conn(L);
-	char text[INET6_ADDRSTRLEN];
-
-	conn_peer_text(&ud->peer, text);
-	lua_pushstring(L, text);
-	lua_pushinteger(L, ud->peer.port);
-	return 2;
-}
-
-static int l_conn_gc(lua_State *L)
-{
-	struct l_conn *ud = lua_touserdata(L, 1);
-
-	if (net_alive(ud->conn, ud->life) && !net_refs(ud->conn)->read &&
-	    !net_refs(ud->conn)->drain)
-		net_close(ud->conn);
-	return 0;
-}
 
 /* ---- servers ---- */
 
@@ -222,29 +31,29 @@ static bool is_open(const struct l_server *s)
 static void on_connection(void *data, struct net_conn *c)
 {
 	struct l_server *s = data;
-	lua_State *L = state();
+	lua_State *L = net_state();
 
 	lua_rawgeti(L, LUA_REGISTRYINDEX, s->connection);
-	push_conn(L, c);
+	net_conn_push(L, c);
 	bind_call(L, 1, 0, "connection");
 }
 
 static void on_stopped(void *data)
 {
 	struct l_server *s = data;
-	lua_State *L = state();
+	lua_State *L = net_state();
 	int stopped = s->stopped;
 
 	s->server = NULL;
 	s->stopped = LUA_NOREF;
 	bind_unref(L, &s->connection);
 	bind_unref(L, &s->self);
-	call_ref(&stopped, "server close");
+	net_call_ref(&stopped, "server close");
 }
 
 static const struct net_app app = { .connection = on_connection, .stopped = on_stopped };
 
-/* server{ connection = fn(conn) } */
+/* server{ connection = fn(conn), idle_timeout = ms | nil } */
 static int l_server(lua_State *L)
 {
 	struct l_server *s;
@@ -261,6 +70,9 @@ static int l_server(lua_State *L)
 	err = net_server_open(&s->server, bind_loop(L), &app, s);
 	if (err)
 		return bind_fail(L, err, "server");
+	lua_getfield(L, 1, "idle_timeout");
+	net_server_idle_timeout(s->server, (uint64_t)luaL_optnumber(L, -1, 0));
+	lua_pop(L, 1);
 	s->self = bind_ref(L, -1);
 	return 1;
 }
@@ -292,7 +104,7 @@ static int l_pause(lua_State *L)
 static int stop(lua_State *L, void (*how)(struct net_server *))
 {
 	struct l_server *s = check_server(L);
-	lua_State *outer = caller;
+	lua_State *outer = net_caller;
 
 	if (!lua_isnoneornil(L, 2)) {
 		luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -306,9 +118,9 @@ static int stop(lua_State *L, void (*how)(struct net_server *))
 	}
 	if (!is_open(s))
 		return 0;
-	caller = L;
+	net_caller = L;
 	how(s->server);
-	caller = outer;
+	net_caller = outer;
 	return 0;
 }
 
@@ -333,14 +145,24 @@ static int l_counts(lua_State *L)
 /* ---- connecting ---- */
 
 struct l_connect {
-	int ref;
+	struct connector *connector; /* NULL once it is over */
+	unsigned generation;
+	int ref, self;
 	char address[ADDR_TEXT];
 };
+
+/* Nothing is under way any more: it may be collected. */
+static void let_go(lua_State *L, struct l_connect *self)
+{
+	self->connector = NULL;
+	bind_unref(L, &self->ref);
+	bind_unref(L, &self->self);
+}
 
 static void on_connected(void *data, int fd, const struct sockaddr *peer)
 {
 	struct l_connect *self = data;
-	lua_State *L = state();
+	lua_State *L = net_state();
 	struct net_conn *c;
 	int err = fd < 0 ? fd : net_conn_open(&c, bind_loop(L), fd, peer);
 	int top = lua_gettop(L);
@@ -348,7 +170,6 @@ static void on_connected(void *data, int fd, const struct sockaddr *peer)
 	if (err && fd >= 0)
 		fd_close(&fd);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, self->ref);
-	luaL_unref(L, LUA_REGISTRYINDEX, self->ref);
 	if (err) {
 		char why[ADDR_TEXT + 128];
 
@@ -356,17 +177,29 @@ static void on_connected(void *data, int fd, const struct sockaddr *peer)
 		bind_push_error(L, uv_err_name(err), why);
 	} else {
 		lua_pushnil(L);
-		push_conn(L, c);
+		net_conn_push(L, c);
 	}
-	free(self);
+	let_go(L, self);
 	bind_call(L, lua_gettop(L) - top - 1, 0, "connect");
 }
 
-/* connect(address, fn(err, conn)) -> true | nil, err */
+/* cancel(): fn is not called any more */
+static int l_cancel(lua_State *L)
+{
+	struct l_connect *self = luaL_checkudata(L, 1, "brood.net.connect");
+	struct connector *connector = self->connector;
+
+	if (!connector || self->generation != fork_generation())
+		return 0;
+	let_go(L, self);
+	connect_cancel(connector);
+	return 0;
+}
+
+/* connect(address, fn(err, conn)) -> what can be cancelled | nil, err */
 static int l_connect(lua_State *L)
 {
 	const char *text = luaL_checkstring(L, 1);
-	struct connector *connector;
 	struct l_connect *self;
 	struct addr addr;
 	int err;
@@ -376,35 +209,29 @@ static int l_connect(lua_State *L)
 	if (err)
 		return bind_fail_code(L, uv_err_name(err), "connect to '%s': %s", text,
 				      addr_problem(err));
-	self = malloc(sizeof(*self));
-	if (!self)
-		return bind_fail(L, -ENOMEM, "connect");
+	self = lua_newuserdata(L, sizeof(*self));
+	*self = (struct l_connect){ .generation = fork_generation() };
+	luaL_getmetatable(L, "brood.net.connect");
+	lua_setmetatable(L, -2);
 	snprintf(self->address, sizeof(self->address), "%s", text);
 	self->ref = bind_ref(L, 2);
-	err = connect_start(&connector, bind_loop(L), &addr, on_connected, self);
+	self->self = bind_ref(L, -1);
+	err = connect_start(&self->connector, bind_loop(L), &addr, on_connected, self);
 	if (err) {
-		luaL_unref(L, LUA_REGISTRYINDEX, self->ref);
-		free(self);
+		let_go(L, self);
 		return bind_fail(L, err, "connect to %s", text);
 	}
-	lua_pushboolean(L, 1);
 	return 1;
 }
-
-static const luaL_Reg conn_methods[] = {
-	{ "read", l_read },
-	{ "write", l_write },
-	{ "close", l_close },
-	{ "close_done", l_close_done },
-	{ "wait_read", l_wait_read },
-	{ "wait_write", l_wait_write },
-	{ "remote_address", l_remote_address },
-	{ NULL, NULL },
-};
 
 static const luaL_Reg server_methods[] = {
 	{ "listen", l_listen },      { "pause", l_pause },   { "shutdown", l_shutdown },
 	{ "close", l_server_close }, { "counts", l_counts }, { NULL, NULL },
+};
+
+static const luaL_Reg connect_methods[] = {
+	{ "cancel", l_cancel },
+	{ NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {
@@ -415,9 +242,9 @@ static const luaL_Reg functions[] = {
 
 int bind_open_net(lua_State *L)
 {
-	net_set_wake(on_wake);
-	bind_class(L, "net.conn", conn_methods, l_conn_gc);
+	net_conn_class(L);
 	bind_class(L, "net.server", server_methods, NULL);
+	bind_class(L, "net.connect", connect_methods, NULL);
 	lua_newtable(L);
 	luaL_register(L, NULL, functions);
 	return 1;

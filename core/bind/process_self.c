@@ -69,6 +69,25 @@ static int l_own_master_death(lua_State *L)
 	return push_result(L, proc_master_death(seconds, master), "watch for the master's death");
 }
 
+/* process.let_go_at_master_death{ fd, ... }: listeners that must not outlive the master for long.
+ */
+static int l_let_go_at_master_death(lua_State *L)
+{
+	int fds[1024];
+	size_t n;
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	n = lua_objlen(L, 1);
+	luaL_argcheck(L, n <= sizeof(fds) / sizeof(*fds), 1, "too many descriptors");
+	for (size_t i = 0; i < n; i++) {
+		lua_rawgeti(L, 1, (int)i + 1);
+		fds[i] = luaL_checkint(L, -1);
+		lua_pop(L, 1);
+	}
+	proc_let_go_at_master_death(fds, n);
+	return 0;
+}
+
 /* process.forgive_master_death(): live on without the master. */
 static int l_forgive_master_death(lua_State *L)
 {
@@ -105,6 +124,7 @@ static int l_signal_name(lua_State *L)
 
 const luaL_Reg process_self_functions[] = {
 	{ "forgive_master_death", l_forgive_master_death },
+	{ "let_go_at_master_death", l_let_go_at_master_death },
 	{ "new_group", l_new_group },
 	{ "own_master_death", l_own_master_death },
 	{ "parent", l_parent },

@@ -14,8 +14,11 @@ static const struct {
 	const char *name;
 	size_t offset;
 } fields[] = {
+	{ "accepted", offsetof(struct scoreboard_slot, accepted) },
+	{ "accepting", offsetof(struct scoreboard_slot, accepting) },
 	{ "active", offsetof(struct scoreboard_slot, active) },
 	{ "connections", offsetof(struct scoreboard_slot, connections) },
+	{ "in_request", offsetof(struct scoreboard_slot, in_request) },
 	{ "request_started", offsetof(struct scoreboard_slot, request_started) },
 	{ "requests", offsetof(struct scoreboard_slot, requests) },
 	{ "state", offsetof(struct scoreboard_slot, state) },

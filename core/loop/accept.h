@@ -1,6 +1,8 @@
 /*
  * accept.h - taking connections from borrowed listening sockets, fairly among
- * sibling processes that share them. The listeners are never closed here.
+ * sibling processes that share them: a connection wakes one of those that are idle, and
+ * whoever has more open than the others lets them go first. The listeners are never
+ * closed here, and must stay open until the acceptor is paused for good or closed.
  */
 #ifndef LOOP_ACCEPT_H
 #define LOOP_ACCEPT_H
@@ -17,11 +19,19 @@ typedef void (*accept_cb)(void *data, int fd, const struct sockaddr *peer, sockl
 
 int acceptor_open(struct acceptor **out, uv_loop_t *loop, accept_cb cb, void *data);
 int acceptor_add(struct acceptor *a, int fd);
-int acceptor_remove(struct acceptor *a, int fd);
-/* A paused one leaves the queue to the siblings. */
+/*
+ * A paused one leaves the queue to the siblings. It may have been woken for a connection that
+ * they know nothing of: that one it takes first.
+ */
 void acceptor_pause(struct acceptor *a);
 int acceptor_resume(struct acceptor *a);
-/* Safe from within its own callback. NULL is legal. */
+/* At once: what it was woken for stays in the queue. Safe from within its own callback; NULL is
+ * legal. */
 void acceptor_close(struct acceptor *a);
+/*
+ * Look into the queues of all open acceptors of this process: a sibling has died, who may have
+ * been woken in vain.
+ */
+void acceptors_look(void);
 
 #endif

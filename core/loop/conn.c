@@ -6,8 +6,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
 #include <unistd.h>
 
 #define CHUNK_MIN 4096
@@ -64,13 +67,8 @@ static void on_closed(uv_handle_t *handle)
 	c->ops->released(c);
 }
 
-void conn_close(struct conn *c, bool reset)
+void conn_drop_output(struct conn *c)
 {
-	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-
-	if (!c->life)
-		return;
-	c->life = 0;
 	while (c->out_first) {
 		struct conn_chunk *chunk = c->out_first;
 
@@ -79,6 +77,16 @@ void conn_close(struct conn *c, bool reset)
 	}
 	c->out_last = NULL;
 	c->out_bytes = 0;
+}
+
+void conn_close(struct conn *c, bool reset)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	if (!c->life)
+		return;
+	c->life = 0;
+	conn_drop_output(c);
 	if (reset)
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	/* The watcher goes before the number can belong to somebody else. */
@@ -295,14 +303,48 @@ void conn_shutdown(struct conn *c)
 	shutdown(c->fd, SHUT_WR);
 }
 
+bool conn_is_cut(const struct conn *c)
+{
+	struct pollfd state = { .fd = c->fd };
+
+	return poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR));
+}
+
+bool conn_has_arrived(const struct conn *c)
+{
+	int err = 0, waiting = 0;
+	socklen_t len = sizeof(err);
+
+	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	/* Of a Unix socket this would be what the peer has not read yet. */
+	if (c->peer.family != AF_UNIX)
+		ioctl(c->fd, SIOCOUTQ, &waiting);
+	return !err && !waiting;
+}
+
+/* The access log wants one per request, and inet_ntop takes its time. */
+static void put_v4(const unsigned char *bytes, char *into)
+{
+	for (int i = 0; i < 4; i++) {
+		unsigned n = bytes[i];
+
+		if (n >= 100)
+			*into++ = (char)('0' + n / 100);
+		if (n >= 10)
+			*into++ = (char)('0' + n / 10 % 10);
+		*into++ = (char)('0' + n % 10);
+		*into++ = i < 3 ? '.' : '\0';
+	}
+}
+
 void conn_peer_text(const struct conn_peer *peer, char *into)
 {
-	const char *bytes = (const char *)&peer->address;
+	const unsigned char *bytes = (const unsigned char *)&peer->address;
 
 	if (peer->family == AF_INET)
-		inet_ntop(AF_INET, bytes, into, INET6_ADDRSTRLEN);
+		put_v4(bytes, into);
 	else if (peer->family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&peer->address))
-		inet_ntop(AF_INET, bytes + 12, into, INET6_ADDRSTRLEN);
+		put_v4(bytes + 12, into);
 	else if (peer->family == AF_INET6)
 		inet_ntop(AF_INET6, bytes, into, INET6_ADDRSTRLEN);
 	else

@@ -91,8 +91,16 @@ int conn_write(struct conn *c, const struct iovec *parts, int n);
 /* While corked, writes only queue; uncorking sends. */
 void conn_cork(struct conn *c);
 int conn_uncork(struct conn *c);
+/* Forget what waits to be sent. */
+void conn_drop_output(struct conn *c);
 /* No more will be written: the peer sees the end. */
 void conn_shutdown(struct conn *c);
+
+/* Whether neither side can send any more; TCP tells only once something was sent in vain. */
+bool conn_is_cut(const struct conn *c);
+
+/* Whether the peer's kernel is known to have got all that was sent. */
+bool conn_has_arrived(const struct conn *c);
 
 /* "127.0.0.1", "::1" or "unix:"; into needs INET6_ADDRSTRLEN bytes. */
 void conn_peer_text(const struct conn_peer *peer, char *into);

@@ -12,12 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "loop/loop.h"
 #include "sys/fd.h"
 
 #define ADDRESSES_MAX 16
+/* A Unix socket whose queue is full says so, where TCP would wait: so do we, for so long. */
+#define RETRY_FIRST_MS 1
+#define RETRY_LAST_MS  50
+#define RETRY_FOR_MS   30000
 
 struct connector {
 	uv_poll_t poll;
@@ -29,6 +34,7 @@ struct connector {
 	int handles;
 	int fd;
 	int err;
+	uint64_t retry_ms, retry_until;
 	struct addr list[ADDRESSES_MAX];
 	size_t count, next;
 	connect_cb cb;
@@ -132,11 +138,33 @@ static int attempt(struct connector *c, const struct addr *addr)
 	return -EINPROGRESS;
 }
 
+static void on_soon(uv_timer_t *timer);
+
+static bool try_again_soon(struct connector *c)
+{
+	uint64_t now = uv_now(c->soon.loop);
+
+	if (!c->retry_until) {
+		c->retry_until = now + RETRY_FOR_MS;
+		c->retry_ms = RETRY_FIRST_MS;
+	} else if (now >= c->retry_until) {
+		return false;
+	}
+	fd_close(&c->fd);
+	c->next--;
+	loop_timer_start(&c->soon, on_soon, c->retry_ms, 0);
+	c->retry_ms = c->retry_ms * 2 < RETRY_LAST_MS ? c->retry_ms * 2 : RETRY_LAST_MS;
+	return true;
+}
+
 static void try_next(struct connector *c)
 {
 	while (c->next < c->count) {
 		c->err = attempt(c, &c->list[c->next++]);
 		if (c->err == -EINPROGRESS)
+			return;
+		if (c->err == -EAGAIN && c->list[c->next - 1].kind == ADDR_UNIX &&
+		    try_again_soon(c))
 			return;
 		if (!c->err)
 			break;
@@ -185,7 +213,7 @@ static int resolve(struct connector *c, const struct addr *addr)
 	return err;
 }
 
-/* Without a host: this one. */
+/* Without a host, or by the name that is never asked for: this one. */
 static void loopback(struct connector *c, uint16_t port)
 {
 	struct sockaddr_in *v4 = (void *)&c->list[0].sa;
@@ -214,14 +242,14 @@ int connect_start(struct connector **out, uv_loop_t *loop, const struct addr *ad
 	uv_timer_init(loop, &c->soon);
 	c->soon.data = c;
 	c->handles = 1;
-	if (addr->kind == ADDR_NAME) {
+	if (addr->kind == ADDR_NAME && strcasecmp(addr->host, "localhost") != 0) {
 		err = resolve(c, addr);
 		if (err) {
 			dispose(c);
 			return err;
 		}
 	} else {
-		if (addr->kind == ADDR_ANY)
+		if (addr->kind != ADDR_IP && addr->kind != ADDR_UNIX)
 			loopback(c, addr->port);
 		else
 			c->list[c->count++] = *addr;

@@ -40,6 +40,7 @@ static void reset(struct http_conn *c, struct http_server *s)
 	c->parsed = 0;
 	c->processing = c->linger = false;
 	c->fresh = true;
+	c->note = NULL;
 	c->hung_up = false;
 	llhttp_init(&c->parser, HTTP_REQUEST, &http_settings);
 	c->parser.data = c;
@@ -111,6 +112,8 @@ void http_close(struct http_conn *c, bool reset)
 		return;
 	c->phase = PHASE_DEAD;
 	c->serial = 0;
+	if (open || c->note)
+		http_log_closed(c);
 	deadline_stop(&c->phase_limit);
 	deadline_stop(&c->write_limit);
 	deadline_stop(&c->request_limit);
@@ -150,6 +153,7 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 {
 	struct http_server *s = c->server;
 	struct scoreboard_slot *slot = scoreboard_mine();
+	struct http_log_now now;
 
 	c->serial = ++serials;
 	s->counts.requests++;
@@ -161,7 +165,9 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 	}
 	if (s->limits.request_timeout)
 		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);
+	http_log_enter(&now, c, head);
 	s->app->request(s->data, c, head);
+	http_log_leave(&now);
 }
 
 void http_request_end(struct http_conn *c)
@@ -170,15 +176,20 @@ void http_request_end(struct http_conn *c)
 	struct http_refs refs = take_refs(c);
 	bool incomplete = c->phase == PHASE_BODY;
 	bool was_open = http_request_open(c);
+	uint64_t bytes = c->body_sent;
+	int status = c->status;
 
 	c->serial = 0;
 	deadline_stop(&c->request_limit);
+	if (!c->conn.out_bytes)
+		deadline_stop(&c->write_limit);
 	buffer_clear(&c->body, 0);
 	if (!c->keep_alive || c->body_gone) {
 		c->linger |= incomplete || c->in.len > 0;
 		c->phase = PHASE_FLUSH;
 	} else if (incomplete) {
 		c->body_received = 0;
+		c->body_since = uv_now(s->loop);
 		c->phase = PHASE_DRAIN;
 	} else {
 		c->phase = PHASE_IDLE;
@@ -188,6 +199,7 @@ void http_request_end(struct http_conn *c)
 		uint64_t life = c->conn.life;
 
 		count_active(s, -1);
+		http_log_answered(c, status, bytes);
 		if (has_refs(&refs))
 			s->app->ended(s->data, refs, false);
 		if (!conn_alive(&c->conn, life))
@@ -229,6 +241,30 @@ void http_wake_writer(struct http_conn *c)
 		c->server->app->drained(c->server->data, c);
 }
 
+/* A client that hung up tells nothing more: it must take a piece of its answer now and then. */
+static void watch_writing(struct http_conn *c)
+{
+	deadline_stop(&c->write_limit);
+	if (c->conn.out_bytes || (http_request_open(c) && http_client_gone(c)))
+		deadline_start(&c->server->deadlines, LIST_WRITE, &c->write_limit);
+}
+
+/*
+ * One that only ended its side waits for its answer; one that is gone altogether looks the
+ * same, but on a Unix socket. Should nothing ever be sent to it, write_timeout ends it, and its
+ * descriptor is not held for longer.
+ */
+void http_hung_up(struct http_conn *c)
+{
+	c->hung_up = true;
+	if (conn_is_cut(&c->conn)) {
+		http_close(c, false);
+		return;
+	}
+	watch_writing(c);
+	c->server->app->closed(c->server->data, c);
+}
+
 static void on_readable(struct conn *conn)
 {
 	http_input_read(of(conn));
@@ -240,10 +276,10 @@ static void on_written(struct conn *conn)
 
 	uint64_t life = conn->life;
 
-	deadline_stop(&c->write_limit);
-	if (c->conn.out_bytes)
-		deadline_start(&c->server->deadlines, LIST_WRITE, &c->write_limit);
-	http_wake_writer(c);
+	watch_writing(c);
+	http_log_sent(c);
+	if (conn_alive(conn, life))
+		http_wake_writer(c);
 	if (conn_alive(conn, life))
 		http_settle(c);
 }
@@ -257,8 +293,7 @@ static void on_broken(struct conn *conn, int err)
 		return;
 	}
 	/* Only the client's side has ended, and we were not reading. */
-	c->hung_up = true;
-	c->server->app->closed(c->server->data, c);
+	http_hung_up(c);
 }
 
 static void on_released(struct conn *conn)

@@ -1,7 +1,8 @@
 /*
  * http_conn.h - shared by the http_*.c files alone: http_server.c (the server, and time),
  * http_conn.c (connections and requests), http_input.c and http_body.c (bytes to requests),
- * http_output.c and http_headers.c (responses to bytes).
+ * http_output.c, http_headers.c and http_reason.c (responses to bytes), http_log.c (the access
+ * log).
  */
 #ifndef LOOP_HTTP_CONN_H
 #define LOOP_HTTP_CONN_H
@@ -9,12 +10,19 @@
 #include "loop/buffer.h"
 #include "loop/conn.h"
 #include "loop/deadline.h"
+#include "loop/http_chunk.h"
 #include "loop/http_server.h"
 
 /* Request bodies wait up to this much for the application to read them. */
 #define HTTP_BODY_AHEAD 65536
 /* An unread body up to this is swallowed so that the connection can go on. */
 #define HTTP_DRAIN_MAX 262144
+/*
+ * Where nobody reads a body piece by piece, it has this many times body_timeout; from then on it
+ * must have come at so many bytes per second on average: else a client could drip for ever.
+ */
+#define HTTP_BODY_GRACE 10
+#define HTTP_BODY_RATE  500
 /* Pipelined requests wait up to this much; then reading pauses. */
 #define HTTP_PIPELINE_MAX 16384
 #define HTTP_READ_MAX     65536
@@ -63,7 +71,8 @@ struct http_conn {
 	struct buffer body;
 	uint64_t body_left; /* by Content-Length; unknown where chunked */
 	uint64_t body_received;
-	size_t overhead; /* bytes of chunk framing since the last of the body */
+	uint64_t body_since; /* when it began to count how fast the body comes */
+	struct http_chunk chunk;
 	uint8_t minor;
 	bool is_head;
 	bool chunked_body;
@@ -80,9 +89,14 @@ struct http_conn {
 	uint64_t declared; /* Content-Length set by the application, or HTTP_NO_LIMIT */
 	uint64_t body_sent;
 	bool has_date;
+	bool close_asked; /* Connection: close, set by the application */
 	bool head_sent;
 	bool chunked;
 	bool no_body;
+	bool was_gone; /* the client had ended its side before the head was sent */
+
+	/* For the access log, of a request that is not answered at once; else NULL. */
+	struct http_note *note;
 };
 
 struct http_server {
@@ -102,16 +116,29 @@ struct http_server {
 extern const llhttp_settings_t http_settings;
 int http_input_reserve(uint64_t max_header);
 void http_input_read(struct http_conn *c);
+/* Input is being worked on, further down the stack: nothing more may be read for now. */
+bool http_input_is_busy(void);
 /* Go on with what is buffered, after the application or the socket has made room. */
 void http_input_resume(struct http_conn *c);
 /* Watch for what the phase needs, and time it. May close c. */
 void http_settle(struct http_conn *c);
 
+/* http_body.c */
+ssize_t http_body_parse(struct http_conn *c, const char *p, size_t len);
+ssize_t http_body_step(struct http_conn *c, const char *p, size_t len);
+bool http_body_has_room(const struct http_conn *c);
+void http_body_set_too_large(struct http_conn *c);
+void http_body_time(struct http_conn *c);
+
 /* http_output.c */
 void http_response_reset(struct http_conn *c);
 /* A complete answer of the server's own, then close: for heads that are refused. */
 void http_refuse(struct http_conn *c, int status);
+/* The same for a head that is no request, with what came of it. */
+void http_refuse_head(struct http_conn *c, int status, const char *input, size_t len);
 int http_send_continue(struct http_conn *c);
+
+/* http_reason.c */
 const char *http_reason(int status);
 
 /* http_conn.c */
@@ -122,8 +149,30 @@ void http_request_begin(struct http_conn *c, const struct http_head *head);
 /* The response is complete: what becomes of the connection? */
 void http_request_end(struct http_conn *c);
 void http_close(struct http_conn *c, bool reset);
+/* While its request is in progress, the client has ended its side, or more. */
+void http_hung_up(struct http_conn *c);
 /* All that is to be sent was sent. */
 void http_flushed(struct http_conn *c);
+
+/* http_log.c; a request that is being handed to the application, for as long as that takes */
+struct http_log_now {
+	struct http_conn *c;
+	const struct http_head *head;
+	struct http_log_now *outer;
+	uint64_t started;
+	int request;
+};
+void http_log_enter(struct http_log_now *now, struct http_conn *c, const struct http_head *head);
+void http_log_leave(struct http_log_now *now);
+/* It is over: all of its answer has been given to the connection. May call out. */
+void http_log_answered(struct http_conn *c, int status, uint64_t bytes);
+/* Some of the queue has gone. */
+void http_log_sent(struct http_conn *c);
+/* The connection goes, with what still waits. */
+void http_log_closed(struct http_conn *c);
+/* A head that is answered with a body of so many bytes without having been a request. */
+void http_log_refused(struct http_conn *c, int status, uint64_t bytes, const char *input,
+		      size_t len);
 
 /* http_server.c */
 void http_expired(struct deadline *d, int list, void *data);

@@ -29,47 +29,75 @@ static void remove_lines(struct buffer *b, const char *name, size_t len)
 	b->len = (size_t)(end - b->data);
 }
 
-static int set_length(struct http_conn *c, const char *value, size_t len)
+static bool parse_length(const char *value, size_t len, uint64_t *out)
 {
 	uint64_t n = 0;
 
 	if (len == 0 || len > 18)
-		return -EINVAL;
+		return false;
 	for (size_t i = 0; i < len; i++) {
 		if (value[i] < '0' || value[i] > '9')
-			return -EINVAL;
+			return false;
 		n = n * 10 + (uint64_t)(value[i] - '0');
 	}
-	c->declared = n;
-	return 0;
+	*out = n;
+	return true;
 }
 
-/* 1: taken note of, but not a line to keep. */
-static int note(struct http_conn *c, const char *name, size_t name_len, const char *value,
-		size_t len)
+/* Whether the list of words holds "close". */
+static bool asks_to_close(const char *value, size_t len)
 {
+	const char *end = value + len;
+
+	while (value < end) {
+		const char *comma = memchr(value, ',', (size_t)(end - value));
+		const char *stop = comma ? comma : end;
+
+		while (value < stop && (*value == ' ' || *value == '\t'))
+			value++;
+		while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
+			stop--;
+		if (is_name(value, (size_t)(stop - value), "close"))
+			return true;
+		value = comma ? comma + 1 : end;
+	}
+	return false;
+}
+
+enum http_header_fault http_check_header(const char *name, size_t name_len, const char *value,
+					 size_t len)
+{
+	uint64_t length;
+
+	if (!http_is_token(name, name_len))
+		return HTTP_HEADER_NAME;
+	if (!value)
+		return HTTP_HEADER_FINE;
+	if (!http_is_value(value, len))
+		return HTTP_HEADER_VALUE;
 	if (is_name(name, name_len, "transfer-encoding"))
-		return value ? -EPERM : 1;
+		return HTTP_HEADER_OWN;
+	if (is_name(name, name_len, "content-length") && !parse_length(value, len, &length))
+		return HTTP_HEADER_LENGTH;
+	return HTTP_HEADER_FINE;
+}
+
+/* Whether it is a line to keep. */
+static bool note(struct http_conn *c, const char *name, size_t name_len, const char *value,
+		 size_t len)
+{
 	if (is_name(name, name_len, "connection")) {
-		if (value && is_name(value, len, "close"))
-			c->keep_alive = false;
-		return 1;
+		c->close_asked = value && asks_to_close(value, len);
+		return false;
 	}
 	if (is_name(name, name_len, "date"))
 		c->has_date = value != NULL;
 	if (is_name(name, name_len, "content-length")) {
 		c->declared = HTTP_NO_LIMIT;
-		return value ? set_length(c, value, len) : 0;
+		if (value)
+			parse_length(value, len, &c->declared);
 	}
-	return 0;
-}
-
-static int check(struct http_conn *c, const char *name, size_t name_len, const char *value,
-		 size_t len)
-{
-	if (!http_is_token(name, name_len) || (value && !http_is_value(value, len)))
-		return -EINVAL;
-	return note(c, name, name_len, value, len);
+	return true;
 }
 
 static int add_line(struct buffer *b, const char *name, size_t name_len, const char *value,
@@ -87,10 +115,8 @@ static int add_line(struct buffer *b, const char *name, size_t name_len, const c
 int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
 		    size_t value_len)
 {
-	int noted = check(c, name, name_len, value, value_len);
-
-	if (noted)
-		return noted < 0 ? noted : 0;
+	if (!note(c, name, name_len, value, value_len))
+		return 0;
 	if (c->headers.len)
 		remove_lines(&c->headers, name, name_len);
 	return value ? add_line(&c->headers, name, name_len, value, value_len) : 0;
@@ -99,12 +125,10 @@ int http_set_header(struct http_conn *c, const char *name, size_t name_len, cons
 int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
 		    size_t value_len)
 {
-	int noted = check(c, name, name_len, value, value_len);
+	bool closes = c->close_asked;
 
-	if (noted)
-		return noted < 0 ? noted : 0;
-	/* Two lengths would be two messages. */
-	if (is_name(name, name_len, "content-length"))
-		remove_lines(&c->headers, name, name_len);
-	return add_line(&c->headers, name, name_len, value, value_len);
+	if (note(c, name, name_len, value, value_len))
+		return add_line(&c->headers, name, name_len, value, value_len);
+	c->close_asked |= closes;
+	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * http_input.c - from bytes to requests: heads, bodies, pipelining.
+ * http_input.c - from bytes to requests: heads, pipelining, and when to read at all.
  *
  * All reading goes through one buffer of the process, where most requests are
  * parsed in place; only what must wait is copied to the connection. Nothing is
@@ -7,46 +7,21 @@
  */
 #include "loop/http_conn.h"
 
-/* How much later a body chunk's framing may be than the bytes of the body. */
-#define OVERHEAD_MAX 16384
-
 static char *scratch;
 static size_t scratch_size;
+static unsigned depth;
 
-static int on_body(llhttp_t *parser, const char *bytes, size_t len)
-{
-	struct http_conn *c = parser->data;
-
-	c->body_received += len;
-	c->overhead = 0;
-	if (c->phase == PHASE_DRAIN || c->too_large)
-		return 0;
-	if (c->body_received > c->server->limits.max_body) {
-		c->too_large = true;
-		buffer_free(&c->body);
-		return 0;
-	}
-	return buffer_append(&c->body, bytes, len) ? -1 : 0;
-}
-
-/* CONNECT and Upgrade would make llhttp treat the rest as another protocol: nobody takes them. */
+/*
+ * Its work ends with the head. CONNECT and Upgrade would make it treat the rest as another
+ * protocol: nobody takes them.
+ */
 static int on_head(llhttp_t *parser)
 {
 	parser->upgrade = 0;
 	return HPE_PAUSED;
 }
 
-static int on_end(llhttp_t *parser)
-{
-	(void)parser;
-	return HPE_PAUSED;
-}
-
-const llhttp_settings_t http_settings = {
-	.on_headers_complete = on_head,
-	.on_body = on_body,
-	.on_message_complete = on_end,
-};
+const llhttp_settings_t http_settings = { .on_headers_complete = on_head };
 
 /* A whole head and a full read fit, whatever was left before. */
 int http_input_reserve(uint64_t max_header)
@@ -64,72 +39,6 @@ int http_input_reserve(uint64_t max_header)
 	return 0;
 }
 
-/*
- * Feed the body. Returns how many bytes belong to it; -1: the request was
- * refused. Phase BODY becomes BUSY, or DRAIN becomes IDLE, when it is complete.
- */
-static ssize_t parse_body(struct http_conn *c, const char *p, size_t len)
-{
-	uint64_t before = c->body_received;
-	llhttp_errno_t err;
-	size_t used = len;
-
-	llhttp_resume(&c->parser);
-	err = llhttp_execute(&c->parser, p, len);
-	if (err == HPE_PAUSED)
-		used = (size_t)(llhttp_get_error_pos(&c->parser) - p);
-	if (c->chunked_body) {
-		c->overhead += used - (size_t)(c->body_received - before);
-		if (c->overhead > OVERHEAD_MAX && err == HPE_OK)
-			err = HPE_USER;
-	} else {
-		c->body_left -= c->body_received - before;
-	}
-	if (err == HPE_PAUSED)
-		c->phase = c->phase == PHASE_DRAIN ? PHASE_IDLE : PHASE_BUSY;
-	else if (err != HPE_OK)
-		return -1;
-	return (ssize_t)used;
-}
-
-static bool body_has_room(const struct http_conn *c)
-{
-	return !c->too_large &&
-	       (c->whole || c->phase == PHASE_DRAIN || c->body.len < HTTP_BODY_AHEAD);
-}
-
-/* A body that is not one: nothing behind it can be trusted. */
-static void bad_body(struct http_conn *c)
-{
-	c->body_gone = true;
-	c->keep_alive = false;
-	if (c->phase == PHASE_DRAIN || c->head_sent)
-		http_close(c, true);
-	else
-		http_refuse(c, 400);
-}
-
-static ssize_t step_body(struct http_conn *c, const char *p, size_t len)
-{
-	uint64_t life = c->conn.life;
-	ssize_t used;
-
-	if (!body_has_room(c))
-		return 0;
-	used = parse_body(c, p, len);
-	if (used < 0) {
-		bad_body(c);
-		return -1;
-	}
-	if (c->phase == PHASE_DRAIN && c->body_received > HTTP_DRAIN_MAX) {
-		c->linger = true;
-		c->phase = PHASE_FLUSH;
-	}
-	if (http_request_open(c))
-		c->server->app->body(c->server->data, c);
-	return conn_alive(&c->conn, life) ? used : -1;
-}
-
 static void begin(struct http_conn *c, const struct http_head *head)
 {
 	c->minor = head->minor;
@@ -138,20 +47,51 @@ static void begin(struct http_conn *c, const struct http_head *head)
 	c->chunked_body = head->chunked;
 	c->body_left = head->content_length;
 	c->body_received = 0;
-	c->overhead = 0;
+	c->chunk = (struct http_chunk){ 0 };
 	c->whole = c->body_gone = false;
 	c->expects_continue = head->expects_continue;
-	c->too_large = head->content_length > c->server->limits.max_body;
+	c->too_large = false;
 	c->phase = head->chunked || head->content_length ? PHASE_BODY : PHASE_BUSY;
+	if (head->content_length > c->server->limits.max_body)
+		http_body_set_too_large(c);
+}
+
+/*
+ * Look for the end of a head. Returns its length, 0 when more must come, or minus the status
+ * to refuse it with.
+ */
+static ssize_t find_head(struct http_conn *c, const char *p, size_t len)
+{
+	size_t max = c->server->limits.max_header;
+	/* No further than that, so that the answer does not depend on how the bytes were split. */
+	size_t look = len > max ? max + 1 : len;
+	llhttp_errno_t err = llhttp_execute(&c->parser, p + c->parsed, look - c->parsed);
+	size_t used = look;
+
+	c->parsed = look;
+	/* Somebody who speaks HTTP/2, whatever else there is. */
+	if (c->parser.method == HTTP_PRI)
+		return -505;
+	if (err == HPE_PAUSED)
+		used = (size_t)(llhttp_get_error_pos(&c->parser) - p);
+	else if (err != HPE_OK)
+		return -http_head_refusal(&c->parser, err, p, look);
+	if (used > max)
+		return -http_head_too_large(p, max);
+	return err == HPE_PAUSED ? (ssize_t)used : 0;
+}
+
+static ssize_t refuse(struct http_conn *c, int status, const char *p, size_t len)
+{
+	http_refuse_head(c, status, p, len);
+	return -1;
 }
 
 /* Returns the bytes used, 0 when more must come, -1 when the connection is over. */
 static ssize_t step_head(struct http_conn *c, const char *p, size_t len)
 {
-	uint64_t max = c->server->limits.max_header;
 	uint64_t life = c->conn.life;
-	struct http_head head = { 0 };
-	llhttp_errno_t err;
+	struct http_head head;
 	ssize_t used, body;
 	int status;
 
@@ -161,29 +101,18 @@ static ssize_t step_head(struct http_conn *c, const char *p, size_t len)
 		c->parsed = 0;
 		c->phase = PHASE_HEAD;
 	}
-	err = llhttp_execute(&c->parser, p + c->parsed, len - c->parsed);
-	c->parsed = len;
-	used = err == HPE_PAUSED ? llhttp_get_error_pos(&c->parser) - p : 0;
-	if (err != HPE_OK && err != HPE_PAUSED)
-		status = http_head_refusal(err, p, len);
-	else if ((err == HPE_OK ? len : (size_t)used) > max)
-		status = http_head_too_large(p, max < len ? max : len);
-	else if (err == HPE_OK)
-		return 0;
-	else
-		status = http_head_parse(&head, p, (size_t)used, &c->parser);
-	if (status) {
-		http_refuse(c, status);
-		return -1;
-	}
+	used = find_head(c, p, len);
+	if (used <= 0)
+		return used ? refuse(c, (int)-used, p, len) : 0;
+	status = http_head_parse(&head, p, (size_t)used, &c->parser);
+	if (status)
+		return refuse(c, status, p, len);
 	deadline_stop(&c->phase_limit);
 	begin(c, &head);
-	if (c->phase == PHASE_BODY && len > (size_t)used) {
-		body = parse_body(c, p + used, len - (size_t)used);
-		if (body < 0) {
-			http_refuse(c, 400);
-			return -1;
-		}
+	if (c->phase == PHASE_BODY && len > (size_t)used && !c->too_large) {
+		body = http_body_parse(c, p + used, len - (size_t)used);
+		if (body < 0)
+			return refuse(c, (int)-body, p, len);
 		used += body;
 	}
 	if (len > (size_t)used && c->phase == PHASE_BUSY)
@@ -208,6 +137,7 @@ static void process(struct http_conn *c, const char *p, size_t len)
 	uint64_t life = c->conn.life;
 
 	c->processing = true;
+	depth++;
 	while (len > 0) {
 		ssize_t used = 0;
 
@@ -216,12 +146,14 @@ static void process(struct http_conn *c, const char *p, size_t len)
 			c->linger = true;
 			used = (ssize_t)len;
 		} else if (c->phase == PHASE_BODY || c->phase == PHASE_DRAIN)
-			used = step_body(c, p, len);
+			used = http_body_step(c, p, len);
 		else if (c->phase != PHASE_BUSY && c->conn.out_bytes < CONN_HIGH_WATER)
 			used = step_head(c, p, len);
 		if (used < 0) {
-			if (!conn_alive(&c->conn, life))
+			if (!conn_alive(&c->conn, life)) {
+				depth--;
 				return;
+			}
 			/* Refused: what is left of the input matters to nobody, but the client may
 			 * still be sending. */
 			len = 0;
@@ -232,12 +164,15 @@ static void process(struct http_conn *c, const char *p, size_t len)
 		p += used;
 		len -= (size_t)used;
 	}
+	depth--;
 	c->processing = false;
 	if (keep(c, p, len) || conn_uncork(&c->conn)) {
 		http_close(c, true);
 		return;
 	}
-	http_wake_writer(c);
+	http_log_sent(c);
+	if (conn_alive(&c->conn, life))
+		http_wake_writer(c);
 	if (conn_alive(&c->conn, life))
 		http_settle(c);
 }
@@ -252,7 +187,7 @@ static bool plan(struct http_conn *c)
 	case PHASE_IDLE:
 		if (c->in.len && !stalled)
 			deadline_start_early(deadlines, LIST_RESUME, &c->phase_limit, 0);
-		else if (!c->in.len)
+		else if (!c->in.len && !c->conn.out_bytes)
 			deadline_start(deadlines, LIST_IDLE, &c->phase_limit);
 		return c->in.len < HTTP_PIPELINE_MAX;
 	case PHASE_HEAD:
@@ -261,32 +196,59 @@ static bool plan(struct http_conn *c)
 		return true;
 	case PHASE_BODY:
 	case PHASE_DRAIN:
-		if (!body_has_room(c))
+		if (!http_body_has_room(c))
 			deadline_stop(&c->phase_limit);
 		else if (c->in.len)
 			deadline_start_early(deadlines, LIST_RESUME, &c->phase_limit, 0);
 		else
-			deadline_start(deadlines, LIST_BODY, &c->phase_limit);
-		return body_has_room(c);
+			http_body_time(c);
+		return http_body_has_room(c);
 	case PHASE_BUSY: deadline_stop(&c->phase_limit); return c->in.len < HTTP_PIPELINE_MAX;
 	case PHASE_LINGER: return true;
 	default: return false;
 	}
 }
 
-/* Nothing will ever come of it any more. */
+/* Nothing will ever come of it any more, nor is there anything to send. */
 static bool is_over(const struct http_conn *c)
 {
+	if ((c->in.len && c->phase != PHASE_HEAD) ||
+	    (c->conn.out_bytes && c->phase != PHASE_LINGER))
+		return false;
 	if (c->conn.eof)
-		return (c->phase == PHASE_IDLE && !c->in.len) || c->phase == PHASE_HEAD ||
-		       c->phase == PHASE_LINGER || (c->phase == PHASE_DRAIN && !c->in.len);
-	return c->phase == PHASE_IDLE && c->server->stopping && !c->in.len && !c->conn.out_bytes;
+		return c->phase == PHASE_IDLE || c->phase == PHASE_HEAD ||
+		       c->phase == PHASE_DRAIN || c->phase == PHASE_LINGER;
+	return c->phase == PHASE_IDLE && c->server->stopping;
+}
+
+/* The client has ended its side, and the rest of the body that it announced will never come. */
+static void body_cut(struct http_conn *c)
+{
+	uint64_t life = c->conn.life;
+
+	c->body_gone = true;
+	c->keep_alive = false;
+	c->hung_up = true;
+	c->server->app->body(c->server->data, c);
+	if (conn_alive(&c->conn, life) && http_request_open(c))
+		http_hung_up(c);
 }
 
 void http_settle(struct http_conn *c)
 {
+	uint64_t life = c->conn.life;
+
 	if (c->phase == PHASE_DEAD || c->processing)
 		return;
+	if (c->conn.eof && c->phase == PHASE_HEAD && !http_head_is_blank(c->in.data, c->in.len)) {
+		http_refuse_head(c, 400, c->in.data, c->in.len);
+		return;
+	}
+	if (c->conn.eof && c->phase == PHASE_BODY && !c->in.len && !c->body_gone) {
+		body_cut(c);
+		if (!conn_alive(&c->conn, life))
+			return;
+	}
 	if (is_over(c)) {
 		http_close(c, false);
 		return;
@@ -303,23 +265,15 @@ static void on_eof(struct http_conn *c)
 {
 	uint64_t life = c->conn.life;
 
-	switch (c->phase) {
-	case PHASE_BODY:
-		c->body_gone = true;
-		c->keep_alive = false;
-		c->hung_up = true;
-		c->server->app->body(c->server->data, c);
-		if (conn_alive(&c->conn, life) && http_request_open(c))
-			c->server->app->closed(c->server->data, c);
-		break;
-	case PHASE_BUSY:
-		c->hung_up = true;
-		c->server->app->closed(c->server->data, c);
-		break;
-	default: break;
-	}
+	if (c->phase == PHASE_BUSY)
+		http_hung_up(c);
 	if (conn_alive(&c->conn, life))
 		http_settle(c);
+}
+
+bool http_input_is_busy(void)
+{
+	return depth > 0;
 }
 
 void http_input_read(struct http_conn *c)

@@ -15,74 +15,6 @@
 
 static struct buffer out;
 
-static const struct {
-	int status;
-	const char *reason;
-} reasons[] = {
-	{ 200, "OK" },
-	{ 201, "Created" },
-	{ 202, "Accepted" },
-	{ 203, "Non-Authoritative Information" },
-	{ 204, "No Content" },
-	{ 205, "Reset Content" },
-	{ 206, "Partial Content" },
-	{ 207, "Multi-Status" },
-	{ 300, "Multiple Choices" },
-	{ 301, "Moved Permanently" },
-	{ 302, "Found" },
-	{ 303, "See Other" },
-	{ 304, "Not Modified" },
-	{ 307, "Temporary Redirect" },
-	{ 308, "Permanent Redirect" },
-	{ 400, "Bad Request" },
-	{ 401, "Unauthorized" },
-	{ 402, "Payment Required" },
-	{ 403, "Forbidden" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 406, "Not Acceptable" },
-	{ 407, "Proxy Authentication Required" },
-	{ 408, "Request Timeout" },
-	{ 409, "Conflict" },
-	{ 410, "Gone" },
-	{ 411, "Length Required" },
-	{ 412, "Precondition Failed" },
-	{ 413, "Content Too Large" },
-	{ 414, "URI Too Long" },
-	{ 415, "Unsupported Media Type" },
-	{ 416, "Range Not Satisfiable" },
-	{ 417, "Expectation Failed" },
-	{ 418, "I'm a Teapot" },
-	{ 421, "Misdirected Request" },
-	{ 422, "Unprocessable Content" },
-	{ 423, "Locked" },
-	{ 424, "Failed Dependency" },
-	{ 425, "Too Early" },
-	{ 426, "Upgrade Required" },
-	{ 428, "Precondition Required" },
-	{ 429, "Too Many Requests" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 451, "Unavailable For Legal Reasons" },
-	{ 500, "Internal Server Error" },
-	{ 501, "Not Implemented" },
-	{ 502, "Bad Gateway" },
-	{ 503, "Service Unavailable" },
-	{ 504, "Gateway Timeout" },
-	{ 505, "HTTP Version Not Supported" },
-	{ 507, "Insufficient Storage" },
-	{ 508, "Loop Detected" },
-	{ 511, "Network Authentication Required" },
-};
-
-const char *http_reason(int status)
-{
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Unknown";
-}
-
 static int put(const char *bytes, size_t len)
 {
 	return buffer_append(&out, bytes, len);
@@ -137,15 +69,24 @@ static int put_length(uint64_t length)
 	       PUT("\r\n");
 }
 
-/* Statuses whose answer ends with its head, whatever the head says. */
+/* Statuses whose answer ends with its head, whatever the application gives. */
 static bool is_bodiless(int status)
 {
-	return status == 204 || status == 304;
+	return status == 204 || status == 205 || status == 304;
+}
+
+/* What is given is what is sent: it must be as long as its Content-Length. */
+static bool has_body(const struct http_conn *c)
+{
+	return !c->is_head && !is_bodiless(c->status);
 }
 
 /* How the client will know where the body ends. */
 static int put_framing(struct http_conn *c, bool known, uint64_t length)
 {
+	/* The one of them for which nothing but its length tells that it ends. */
+	if (c->status == 205)
+		return put_length(0);
 	if (is_bodiless(c->status) || c->declared != HTTP_NO_LIMIT)
 		return 0;
 	if (known)
@@ -178,9 +119,13 @@ static bool body_in_the_way(const struct http_conn *c, bool complete)
 static int build_head(struct http_conn *c, bool known, uint64_t length)
 {
 	out.len = 0;
-	if (body_in_the_way(c, known) || c->server->stopping)
+	if (body_in_the_way(c, known) || c->server->stopping || c->close_asked)
 		c->keep_alive = false;
-	c->no_body = c->is_head || is_bodiless(c->status);
+	c->no_body = !has_body(c);
+	/* A length is as good as the body that a 304 or HEAD stands for; here it would be a lie. */
+	if (c->declared != HTTP_NO_LIMIT && (c->status == 204 || c->status == 205))
+		http_set_header(c, "content-length", 14, NULL, 0);
+	c->was_gone = http_client_gone(c);
 	if (put_status_line(c->status) || (!c->has_date && put_date()) ||
 	    put_framing(c, known, length) || put_connection(c) ||
 	    put(c->headers.data, c->headers.len) || PUT("\r\n"))
@@ -195,7 +140,8 @@ void http_response_reset(struct http_conn *c)
 	c->status = 200;
 	c->declared = HTTP_NO_LIMIT;
 	c->body_sent = 0;
-	c->has_date = c->head_sent = c->chunked = c->no_body = false;
+	c->has_date = c->close_asked = false;
+	c->head_sent = c->chunked = c->no_body = false;
 }
 
 /* A failure ends the connection, and with it the request. */
@@ -207,7 +153,7 @@ static int send_parts(struct http_conn *c, const struct iovec *parts, int n)
 		http_close(c, false);
 		return -EPIPE;
 	}
-	if (c->conn.out_bytes && !c->write_limit.next)
+	if (c->hung_up || (c->conn.out_bytes && !c->write_limit.next))
 		deadline_start(&c->server->deadlines, LIST_WRITE, &c->write_limit);
 	return 0;
 }
@@ -257,8 +203,12 @@ static int send_body(struct http_conn *c, const char *bytes, size_t len, bool la
 /* Against a Content-Length that the application set itself. */
 static bool exceeds(const struct http_conn *c, size_t len)
 {
-	return c->declared != HTTP_NO_LIMIT && !c->is_head && !is_bodiless(c->status) &&
-	       c->body_sent + len > c->declared;
+	return c->declared != HTTP_NO_LIMIT && has_body(c) && c->body_sent + len > c->declared;
+}
+
+static bool falls_short(const struct http_conn *c, size_t len)
+{
+	return c->declared != HTTP_NO_LIMIT && has_body(c) && c->body_sent + len < c->declared;
 }
 
 int http_write(struct http_conn *c, const char *bytes, size_t len)
@@ -279,8 +229,18 @@ static int send_small(struct http_conn *c, const char *bytes, size_t len)
 		return -ENOMEM;
 	if (!c->no_body && put(bytes, len))
 		return -ENOMEM;
-	c->body_sent = len;
+	c->body_sent = c->no_body ? 0 : len;
 	return send_parts(c, &(struct iovec){ out.data, out.len }, 1);
+}
+
+/* Nobody can tell where this body should have ended. Its Content-Length shows that it is not whole.
+ */
+static int refuse_length(struct http_conn *c)
+{
+	c->keep_alive = false;
+	if (c->head_sent)
+		http_request_end(c);
+	return -EMSGSIZE;
 }
 
 int http_finish(struct http_conn *c, const char *bytes, size_t len)
@@ -288,8 +248,8 @@ int http_finish(struct http_conn *c, const char *bytes, size_t len)
 	uint64_t serial = c->serial;
 	int err;
 
-	if (exceeds(c, len))
-		return -EMSGSIZE;
+	if (exceeds(c, len) || falls_short(c, len))
+		return refuse_length(c);
 	out.len = 0;
 	if (!c->head_sent && len <= SMALL_BODY)
 		err = send_small(c, bytes, len);
@@ -298,8 +258,6 @@ int http_finish(struct http_conn *c, const char *bytes, size_t len)
 	buffer_clear(&out, 4 * SMALL_BODY);
 	if (!http_alive(c, serial))
 		return -EPIPE;
-	if (!err && c->declared != HTTP_NO_LIMIT && !c->no_body && c->body_sent < c->declared)
-		err = -EMSGSIZE;
 	if (err)
 		http_close(c, true);
 	else
@@ -307,10 +265,15 @@ int http_finish(struct http_conn *c, const char *bytes, size_t len)
 	return err;
 }
 
+static int plain_text(char *text, size_t room, int status)
+{
+	return snprintf(text, room, "%d %s\n", status, http_reason(status));
+}
+
 static void plain_answer(struct http_conn *c, int status)
 {
 	char text[64];
-	int len = snprintf(text, sizeof(text), "%d %s\n", status, http_reason(status));
+	int len = plain_text(text, sizeof(text), status);
 
 	http_response_reset(c);
 	c->status = status;
@@ -326,13 +289,23 @@ void http_refuse(struct http_conn *c, int status)
 	c->minor = 1;
 	c->keep_alive = false;
 	c->linger = true;
-	if (!http_request_open(c))
+	if (c->phase == PHASE_HEAD)
 		c->is_head = false;
 	plain_answer(c, status);
 	if (!conn_alive(&c->conn, life))
 		return;
 	deadline_stop(&c->phase_limit);
 	http_request_end(c);
+}
+
+void http_refuse_head(struct http_conn *c, int status, const char *input, size_t len)
+{
+	uint64_t life = c->conn.life;
+	char text[64];
+
+	http_log_refused(c, status, (uint64_t)plain_text(text, sizeof(text), status), input, len);
+	if (conn_alive(&c->conn, life))
+		http_refuse(c, status);
 }
 
 /*
@@ -365,6 +338,16 @@ void http_fail(struct http_conn *c, int status)
 bool http_head_sent(const struct http_conn *c)
 {
 	return c->head_sent;
+}
+
+uint64_t http_declared(const struct http_conn *c)
+{
+	return c->declared;
+}
+
+uint64_t http_body_sent(const struct http_conn *c)
+{
+	return c->body_sent;
 }
 
 int http_set_status(struct http_conn *c, int status)

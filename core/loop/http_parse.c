@@ -8,35 +8,24 @@
  */
 #include "loop/http_parse.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define NO_LENGTH UINT64_MAX
-
 /* What the lines of one head say together. */
 struct seen {
-	int hosts;
+	struct http_slice target_host;
+	struct http_field *host;
 	int lengths;
 	int encodings;
 	int status;
 };
 
-static struct http_field *fields;
-static size_t fields_cap;
+static struct http_field fields[HTTP_FIELDS_MAX];
 
 static const bool token_chars[256] = {
 	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
 	['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
 	['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
-};
-
-/* Registered names, addresses and ports; what could start a path, user or list is not in it. */
-static const bool host_chars[256] = {
-	['!'] = 1,         ['$'] = 1,         ['%'] = 1,         ['&'] = 1, ['\''] = 1, ['('] = 1,
-	[')'] = 1,         ['*'] = 1,         ['+'] = 1,         ['-'] = 1, ['.'] = 1,  [':'] = 1,
-	[';'] = 1,         ['='] = 1,         ['['] = 1,         [']'] = 1, ['_'] = 1,  ['~'] = 1,
-	['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
 };
 
 static bool all_of(const bool *set, const char *s, size_t len)
@@ -73,38 +62,30 @@ static const char *line_end(const char *line, const char *end)
 {
 	const char *lf = memchr(line, '\n', (size_t)(end - line));
 
-	if (!lf || lf == line || lf[-1] != '\r' || !http_is_value(line, (size_t)(lf - 1 - line)))
+	if (!lf || lf == line || memchr(line, '\r', (size_t)(lf - line)) != lf - 1 ||
+	    memchr(line, '\0', (size_t)(lf - line)))
 		return NULL;
 	return lf - 1;
 }
 
-/* From "http://host/path" the path: a proxy's form, which servers must take. */
-static const char *skip_authority(const char *target, const char *end)
+static int parse_target(struct http_head *head, const char *target, const char *end, bool any,
+			struct seen *seen)
 {
-	const char *p = memchr(target, ':', (size_t)(end - target));
+	struct http_target t;
+	int refused = http_target_split(&t, target, end, any);
 
-	if (*target == '/' || !p || end - p < 3 || p[1] != '/' || p[2] != '/')
-		return target;
-	p += 3;
-	while (p < end && *p != '/' && *p != '?')
-		p++;
-	return p;
-}
-
-static int parse_target(struct http_head *head, const char *target, const char *end)
-{
-	const char *path = skip_authority(target, end);
-	const char *mark = memchr(path, '?', (size_t)(end - path));
-
-	if (target == end || memchr(target, '#', (size_t)(end - target)))
-		return 400;
-	head->path = slice(head, path, mark ? mark : end);
-	head->query = mark ? slice(head, mark + 1, end) : (struct http_slice){ 0, 0 };
+	if (refused)
+		return refused;
+	head->path = slice(head, t.path, t.path + t.path_len);
+	if (t.query)
+		head->query = slice(head, t.query, t.query + t.query_len);
+	if (t.host_len)
+		seen->target_host = slice(head, t.host, t.host + t.host_len);
 	return 0;
 }
 
 static int parse_request_line(struct http_head *head, const char *line, const char *end,
-			      const llhttp_t *parser)
+			      const llhttp_t *parser, struct seen *seen)
 {
 	const char *space = memchr(line, ' ', (size_t)(end - line));
 	const char *version = end - 9;
@@ -121,17 +102,17 @@ static int parse_request_line(struct http_head *head, const char *line, const ch
 	head->method = slice(head, line, space);
 	head->minor = parser->http_minor;
 	head->is_head = parser->method == HTTP_HEAD;
-	return parse_target(head, space + 1, version);
+	return parse_target(head, space + 1, version, parser->method == HTTP_OPTIONS, seen);
 }
 
 static int check_length(struct http_head *head, const char *value, size_t len, struct seen *seen)
 {
 	uint64_t n = 0;
 
-	if (seen->lengths++ || len == 0 || len > 18)
+	if (seen->lengths++ || len == 0)
 		return 400;
 	for (size_t i = 0; i < len; i++) {
-		if (value[i] < '0' || value[i] > '9')
+		if (value[i] < '0' || value[i] > '9' || n > (UINT64_MAX - 9) / 10)
 			return 400;
 		n = n * 10 + (uint64_t)(value[i] - '0');
 	}
@@ -139,40 +120,61 @@ static int check_length(struct http_head *head, const char *value, size_t len, s
 	return 0;
 }
 
+/* Codings, of which we know none: or, with `chunked` not at the end, something worse. */
+static int refuse_encodings(const char *value, size_t len)
+{
+	const char *end = value + len;
+	bool chunked = false;
+
+	for (;;) {
+		const char *comma = memchr(value, ',', (size_t)(end - value));
+		const char *stop = comma ? comma : end;
+
+		while (value < stop && (*value == ' ' || *value == '\t'))
+			value++;
+		while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
+			stop--;
+		if (chunked || !http_is_token(value, (size_t)(stop - value)))
+			return 400;
+		chunked = is_word(value, (size_t)(stop - value), "chunked");
+		if (!comma)
+			return 501;
+		value = comma + 1;
+	}
+}
+
 static int check_encoding(struct http_head *head, const char *value, size_t len, struct seen *seen)
 {
-	if (seen->encodings++ || head->minor == 0 || len == 0)
+	if (seen->encodings++ || head->minor == 0)
 		return 400;
-	if (is_word(value, len, "chunked")) {
-		head->chunked = true;
-		return 0;
-	}
-	/* One that we do not know, or a list: `chunked` twice is an error, others are not
-	 * implemented. */
-	return is_word(value, len, "chunked, chunked") || is_word(value, len, "chunked,chunked")
-		       ? 400
-		       : 501;
+	head->chunked = is_word(value, len, "chunked");
+	return head->chunked ? 0 : refuse_encodings(value, len);
 }
 
 static int check_expect(struct http_head *head, const char *value, size_t len)
 {
-	if (!is_word(value, len, "100-continue"))
-		return 417;
-	head->expects_continue = head->minor > 0;
+	if (head->minor == 0 || len == 0)
+		return 0;
+	head->expects_continue = is_word(value, len, "100-continue");
+	return head->expects_continue ? 0 : 417;
+}
+
+static int check_host(struct http_field *f, const char *value, struct seen *seen)
+{
+	if (seen->host || !http_is_host(value, f->value.len))
+		return 400;
+	seen->host = f;
 	return 0;
 }
 
 /* The headers that decide where the message ends, or whose message it is. */
-static int check_field(struct http_head *head, const struct http_field *f, struct seen *seen)
+static int check_field(struct http_head *head, struct http_field *f, struct seen *seen)
 {
 	const char *name = head->base + f->name.at;
 	const char *value = head->base + f->value.at;
 
 	switch (f->name.len) {
-	case 4:
-		if (is_word(name, 4, "host"))
-			return seen->hosts++ || !all_of(host_chars, value, f->value.len) ? 400 : 0;
-		return 0;
+	case 4: return is_word(name, 4, "host") ? check_host(f, value, seen) : 0;
 	case 6: return is_word(name, 6, "expect") ? check_expect(head, value, f->value.len) : 0;
 	case 14:
 		return is_word(name, 14, "content-length")
@@ -186,21 +188,6 @@ static int check_field(struct http_head *head, const struct http_field *f, struc
 	}
 }
 
-static bool room_for_one(size_t count)
-{
-	size_t cap = fields_cap ? fields_cap * 2 : 64;
-	struct http_field *more;
-
-	if (count < fields_cap)
-		return true;
-	more = realloc(fields, cap * sizeof(*fields));
-	if (!more)
-		return false;
-	fields = more;
-	fields_cap = cap;
-	return true;
-}
-
 static int parse_field(struct http_head *head, const char *line, const char *end, struct seen *seen)
 {
 	const char *colon = memchr(line, ':', (size_t)(end - line));
@@ -210,7 +197,7 @@ static int parse_field(struct http_head *head, const char *line, const char *end
 	/* A space here would be folding; before the colon, a name that others read differently. */
 	if (!colon || !http_is_token(line, (size_t)(colon - line)))
 		return 400;
-	if (!room_for_one(head->count))
+	if (head->count == HTTP_FIELDS_MAX)
 		return 431;
 	for (value = colon + 1; value < end && (*value == ' ' || *value == '\t');)
 		value++;
@@ -222,6 +209,14 @@ static int parse_field(struct http_head *head, const char *line, const char *end
 	return check_field(head, f, seen);
 }
 
+static void skip_empty_lines(const char **base, size_t *len)
+{
+	while (*len && (**base == '\r' || **base == '\n')) {
+		++*base;
+		--*len;
+	}
+}
+
 int http_head_parse(struct http_head *head, const char *base, size_t len, const llhttp_t *parser)
 {
 	const char *end = base + len;
@@ -230,13 +225,10 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	int refused;
 
 	/* Empty lines before a request are left over from clients that send one too many. */
-	while (line < end && (*line == '\r' || *line == '\n'))
-		line++;
-	*head = (struct http_head){ .base = line,
-				    .len = (size_t)(end - line),
-				    .content_length = NO_LENGTH };
+	skip_empty_lines(&line, &len);
+	*head = (struct http_head){ .base = line, .len = (size_t)(end - line), .fields = fields };
 	stop = line_end(line, end);
-	refused = stop ? parse_request_line(head, line, stop, parser) : 400;
+	refused = stop ? parse_request_line(head, line, stop, parser, &seen) : 400;
 	while (!refused) {
 		line = stop + 2;
 		stop = line < end ? line_end(line, end) : NULL;
@@ -252,40 +244,55 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	}
 	if (refused)
 		return refused;
-	if (!stop || (seen.encodings && seen.lengths) || (head->minor > 0 && !seen.hosts))
+	if (!stop || (seen.encodings && seen.lengths) || (head->minor > 0 && !seen.host))
 		return 400;
-	head->fields = fields;
-	head->keep_alive = llhttp_should_keep_alive(parser);
-	if (head->content_length == NO_LENGTH)
-		head->content_length = 0;
+	/* A target that names a host has the last word about it. */
+	if (seen.host && seen.target_host.len)
+		seen.host->value = seen.target_host;
+	head->keep_alive =
+		llhttp_should_keep_alive(parser) && !(parser->flags & F_CONNECTION_CLOSE);
 	return seen.status;
 }
 
-int http_head_refusal(llhttp_errno_t err, const char *base, size_t len)
+bool http_head_is_blank(const char *base, size_t len)
+{
+	skip_empty_lines(&base, &len);
+	return len == 0;
+}
+
+/* A method that nobody has heard of, or no HTTP at all? */
+static int refuse_method(const char *base, size_t len)
 {
 	size_t n = 0;
 
-	switch (err) {
-	case HPE_INVALID_VERSION:
-	case HPE_PAUSED_H2_UPGRADE: return 505;
-	case HPE_INVALID_METHOD:
-		while (len && (*base == '\r' || *base == '\n')) {
-			base++;
-			len--;
-		}
-		while (n < len && base[n] != ' ')
-			n++;
-		/* A method that nobody has heard of, or no HTTP at all. */
-		return http_is_token(base, n) ? 501 : 400;
-	default: return 400;
-	}
+	skip_empty_lines(&base, &len);
+	while (n < len && n <= HTTP_METHOD_MAX && http_is_token(base + n, 1))
+		n++;
+	if (n > HTTP_METHOD_MAX)
+		return 501;
+	if (n == len)
+		return 0;
+	return n > 0 && base[n] == ' ' ? 501 : 400;
+}
+
+int http_head_refusal(const llhttp_t *parser, llhttp_errno_t err, const char *base, size_t len)
+{
+	/* A version, or none at all? The number alone does not say. */
+	if (err == HPE_INVALID_VERSION)
+		return strcmp(llhttp_get_error_reason(parser), "Invalid HTTP version") ? 400 : 505;
+	if (err == HPE_INVALID_METHOD)
+		return refuse_method(base, len);
+	/* Methods of RTSP and ICE, which llhttp speaks too. */
+	if (err == HPE_INVALID_CONSTANT &&
+	    (parser->method >= HTTP_DESCRIBE || parser->method == HTTP_SOURCE))
+		return 501;
+	return 400;
 }
 
 int http_head_too_large(const char *base, size_t len)
 {
-	while (len && (*base == '\r' || *base == '\n')) {
-		base++;
-		len--;
-	}
+	skip_empty_lines(&base, &len);
+	if (!len)
+		return 400;
 	return memchr(base, '\n', len) ? 431 : 414;
 }

@@ -19,16 +19,25 @@ static void body_timed_out(struct http_conn *c)
 		http_refuse(c, 408);
 }
 
+static void release(struct http_conn *c);
+
 static void on_phase_expired(struct http_conn *c, int list)
 {
 	switch (list) {
-	case LIST_RESUME: http_input_resume(c); break;
-	case LIST_HEADER:
-		/* A client that has sent nothing has asked nothing. */
-		if (c->in.len)
-			http_refuse(c, 408);
+	case LIST_RESUME:
+		if (c->server->stopping && !c->in.len)
+			release(c);
 		else
-			http_close(c, false);
+			http_input_resume(c);
+		break;
+	case LIST_HEADER:
+		if (!http_head_is_blank(c->in.data, c->in.len)) {
+			http_refuse_head(c, 408, c->in.data, c->in.len);
+			break;
+		}
+		/* A client that has sent nothing has asked nothing, but may still be reading. */
+		c->phase = PHASE_FLUSH;
+		http_settle(c);
 		break;
 	case LIST_BODY: body_timed_out(c); break;
 	default: http_close(c, false);
@@ -137,6 +146,11 @@ static void release(struct http_conn *c)
 	if (c->phase == PHASE_IDLE || (c->phase == PHASE_HEAD && c->fresh)) {
 		uint64_t life = c->conn.life;
 
+		/* A handler closed the server: what its client sent must not be read over. */
+		if (http_input_is_busy()) {
+			deadline_start_early(deadlines, LIST_RESUME, &c->phase_limit, 0);
+			return;
+		}
 		http_input_read(c);
 		/* A new connection without a request yet was accepted from a queue that siblings
 		 * share: it gets its chance. */
@@ -166,11 +180,11 @@ void http_server_shutdown(struct http_server *s)
 {
 	if (s->stopping)
 		return;
-	s->stopping = true;
+	/* The list must not look empty, and s not go, before we are through. */
+	s->stopping = s->closing = true;
+	acceptor_pause(s->acceptor);
 	acceptor_close(s->acceptor);
 	s->acceptor = NULL;
-	/* The list must not look empty, and s not go, before we are through. */
-	s->closing = true;
 	each_conn(s, release);
 	s->closing = false;
 	http_check_stopped(s);

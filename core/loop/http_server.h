@@ -94,21 +94,35 @@ bool http_body_too_large(const struct http_conn *c);
 
 bool http_head_sent(const struct http_conn *c);
 int http_set_status(struct http_conn *c, int status);
-/*
- * Replace all lines of this name; NULL value: remove them. -EINVAL: not a header. -EPERM:
- * not the application's to set.
- */
+enum http_header_fault {
+	HTTP_HEADER_FINE,
+	HTTP_HEADER_NAME,   /* not a token */
+	HTTP_HEADER_VALUE,  /* would end its line */
+	HTTP_HEADER_LENGTH, /* a Content-Length that is no number */
+	HTTP_HEADER_OWN,    /* not the application's to set */
+};
+
+/* Whether it may be set, value NULL: removed. The two below take only what is fine. */
+enum http_header_fault http_check_header(const char *name, size_t name_len, const char *value,
+					 size_t value_len);
+/* Replace all lines of this name; NULL value: remove them. */
 int http_set_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
 		    size_t value_len);
 /* One more line of the name. */
 int http_add_header(struct http_conn *c, const char *name, size_t name_len, const char *value,
 		    size_t value_len);
+/* The Content-Length that was set, or HTTP_NO_LIMIT; and how much of the body was given. */
+uint64_t http_declared(const struct http_conn *c);
+uint64_t http_body_sent(const struct http_conn *c);
 /*
  * 1 when so much waits that the writer should wait for drained(). -EMSGSIZE: more than the
- * Content-Length it set.
+ * Content-Length it set, and nothing is sent of it.
  */
 int http_write(struct http_conn *c, const char *bytes, size_t len);
-/* The request is over afterwards, whatever is returned. */
+/*
+ * The request is over afterwards, but where -EMSGSIZE is returned and its head not sent: the
+ * body is not as long as its Content-Length says.
+ */
 int http_finish(struct http_conn *c, const char *bytes, size_t len);
 /*
  * Answer with a status and its name instead of what was set so far; the connection is cut

@@ -7,54 +7,40 @@
 
 #include "sys/scoreboard.h"
 
-/*
- * A worker whose loop does not turn is found by its slot: when this turn began, 0 while it
- * waits.
- */
-struct turn {
-	uv_check_t check;
-	uv_prepare_t prepare;
-};
-
-static void on_turn_begin(uv_check_t *handle)
-{
-	struct scoreboard_slot *slot = scoreboard_mine();
-
-	(void)handle;
-	if (slot)
-		slot->turn_started = uv_hrtime();
-}
-
+/* The loop is about to wait: what Lua did in this turn is over. */
 static void on_turn_end(uv_prepare_t *handle)
 {
-	struct scoreboard_slot *slot = scoreboard_mine();
-
 	(void)handle;
-	if (slot)
-		slot->turn_started = 0;
+	scoreboard_turn_end();
+}
+
+/*
+ * The turn itself begins with the first call into Lua, not in a uv_check: that one runs only
+ * after the callbacks of the poll, in which a worker is stuck as a rule.
+ */
+void loop_turn_begin(const uv_loop_t *loop)
+{
+	scoreboard_turn_begin(uv_now(loop) * 1000000);
 }
 
 int loop_create(uv_loop_t **out)
 {
 	uv_loop_t *loop = malloc(sizeof(*loop));
-	struct turn *turn = malloc(sizeof(*turn));
+	uv_prepare_t *turn_end = malloc(sizeof(*turn_end));
 	int err = UV_ENOMEM;
 
-	if (!loop || !turn)
+	if (!loop || !turn_end)
 		goto fail;
 	err = uv_loop_init(loop);
 	if (err)
 		goto fail;
-	uv_check_init(loop, &turn->check);
-	uv_prepare_init(loop, &turn->prepare);
-	uv_check_start(&turn->check, on_turn_begin);
-	uv_prepare_start(&turn->prepare, on_turn_end);
-	uv_unref((uv_handle_t *)&turn->check);
-	uv_unref((uv_handle_t *)&turn->prepare);
+	uv_prepare_init(loop, turn_end);
+	uv_prepare_start(turn_end, on_turn_end);
+	uv_unref((uv_handle_t *)turn_end);
 	*out = loop;
 	return 0;
 fail:
-	free(turn);
+	free(turn_end);
 	free(loop);
 	return err;
 }

@@ -18,6 +18,12 @@ int loop_create(uv_loop_t **out);
 int loop_after_fork(uv_loop_t *old, uv_loop_t **out);
 
 /*
+ * Lua begins to run in this turn of the loop, or goes on: how a worker whose loop does not come
+ * round is found. No system call.
+ */
+void loop_turn_begin(const uv_loop_t *loop);
+
+/*
  * Every timer is armed through this: the loop's clock stands still while Lua
  * runs, and a timer armed against the stale clock would fire early.
  */

@@ -27,6 +27,8 @@ typedef void (*net_wake_cb)(struct net_conn *c, bool read, bool write);
 
 int net_server_open(struct net_server **out, uv_loop_t *loop, const struct net_app *app,
 		    void *data);
+/* Before the first connection: cut those on which nothing has moved for so long; 0: never. */
+void net_server_idle_timeout(struct net_server *s, uint64_t ms);
 /* fd is borrowed. */
 int net_server_listen(struct net_server *s, int fd);
 void net_server_pause(struct net_server *s);
@@ -50,9 +52,18 @@ const struct conn_peer *net_peer(const struct net_conn *c);
  * be called; or -errno.
  */
 ssize_t net_read(struct net_conn *c, const char **bytes);
-/* 1: so much waits that the writer should wait. After -errno the connection is closed. */
+/*
+ * 1: so much waits that the writer should wait. After -errno no write succeeds any more;
+ * what the peer sent before it went is still there to read.
+ */
 int net_write(struct net_conn *c, const char *bytes, size_t len);
+/* Send what waits, then the end of our side. Reading goes on. */
+void net_end(struct net_conn *c);
+/* Whether the loop lives on for this connection. Without, it is watched for its end at once. */
+int net_keep(struct net_conn *c, bool keep);
 /* Send what waits, then close. False: that takes a while; wake(write) follows. */
 bool net_close(struct net_conn *c);
+/* Close now; the peer sees that something is missing. */
+void net_abort(struct net_conn *c);
 
 #endif

@@ -17,7 +17,7 @@
 
 static unsigned long owned[FD_MAX / WORD_BITS];
 static size_t words_used; /* beyond these, nothing was ever owned */
-static unsigned generation;
+unsigned fork_generation_now;
 
 void fd_own(int fd)
 {
@@ -170,12 +170,7 @@ int fd_stdio_ensure(void)
 	return 0;
 }
 
-unsigned fork_generation(void)
-{
-	return generation;
-}
-
 void fork_generation_advance(void)
 {
-	generation++;
+	fork_generation_now++;
 }

@@ -47,7 +47,12 @@ int fd_stdio_ensure(void);
 
 /* 0 at start, one more in the child of each Lua fork: what an object made before belongs to another
  * process. */
-unsigned fork_generation(void);
+static inline unsigned fork_generation(void)
+{
+	extern unsigned fork_generation_now;
+
+	return fork_generation_now;
+}
 void fork_generation_advance(void);
 
 #endif

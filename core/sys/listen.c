@@ -99,6 +99,16 @@ static bool next_may_work(const struct addr *addr, int err)
 	return err == -EADDRNOTAVAIL && (addr->kind == ADDR_ANY || addr->sa.ss_family == AF_INET6);
 }
 
+/* What the resolver says is no errno, and reads oddly as one. */
+static int unresolved(int err, char why[LISTEN_WHY], const char *host)
+{
+	if (err != -ENOENT && err != -EAGAIN)
+		return failed(err, why, "resolve %s", host);
+	snprintf(why, LISTEN_WHY, err == -ENOENT ? "there is no host named '%s'"
+						 : "no name server says who '%s' is", host);
+	return err;
+}
+
 static int open_inet(struct listener *l, const struct addr *addr, const struct listen_options *o,
 		     char *why)
 {
@@ -107,7 +117,7 @@ static int open_inet(struct listener *l, const struct addr *addr, const struct l
 	int err = -EADDRNOTAVAIL;
 
 	if (n < 0)
-		return failed(n, why, "resolve %s", addr->host);
+		return unresolved(n, why, addr->host);
 	if (addr->kind == ADDR_ANY && o->ipv6only)
 		n = 1;
 	for (int i = 0; i < n; i++) {

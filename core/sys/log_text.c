@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "sys/log.h"
+#include "sys/utf8.h"
 
 /* Writes while there is room, counts always. */
 struct out {
@@ -29,34 +30,6 @@ static void put(struct out *out, const char *data, size_t size)
 static void put_text(struct out *out, const char *text)
 {
 	put(out, text, strlen(text));
-}
-
-/* Length of the UTF-8 sequence at s, 0 where it is none: overlong forms, surrogates and beyond
- * U+10FFFF included. */
-static size_t utf8_length(const unsigned char *s, size_t left)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t need;
-
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return s[0] < 0x80;
-	need = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (left < need)
-		return 0;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	if (s[1] < low || s[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	return need;
 }
 
 static bool is_control(unsigned char c)

@@ -116,6 +116,12 @@ int proc_set_death_signal(int signum);
  * if the loop never turns again. -ESRCH: the master is already gone.
  */
 int proc_master_death(double seconds, pid_t master);
+/*
+ * Let these listening sockets go soon after that even where the loop is stuck, so that a new master
+ * can bind: in place of what it was told before, none with n = 0. To be told before they are
+ * closed.
+ */
+void proc_let_go_at_master_death(const int *fds, size_t n);
 /* Live on without it: takes that back, an end already set in motion too. */
 void proc_forgive_master_death(void);
 /* Who forked us, as proc_fork saw it; where it was no brood, getppid(). */

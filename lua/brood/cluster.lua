@@ -1,16 +1,21 @@
 --- A cluster: N forked workers that serve one app on the same listening sockets.
 --- The number of them is the group's business, their life the process's; this
 --- joins the two with the hooks and the worker objects that hooks are given.
+local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local group = require "brood.group"
+local identity = require "brood.cluster.identity"
 local log = require "brood.log"
+local preload = require "brood.cluster.preload"
 local Process = require "brood.process"
 local serve = require "brood.serve"
 local signals = require "brood.signals"
+local sockets = require "brood.cluster.sockets"
 local task = require "brood.task"
 local view = require "brood.cluster.worker"
+local watch = require "brood.cluster.watch"
 
 local QUICK = 2 -- seconds a worker has after TERM before KILL
 local SPARE = 1024 -- places of the scoreboard beside two for each worker (one that goes, one that comes)
@@ -31,7 +36,9 @@ local function run_hook(self, name, ...)
   end
   local ok, err = task.call(fn, ...)
   if not ok then
-    return nil, E.new("hook", "%s", name .. ": " .. E.text(err))
+    local failure = E.new("hook", "%s", name .. ": " .. tostring(err))
+    failure.traceback = name .. ": " .. E.text(err)
+    return nil, failure
   end
   return true
 end
@@ -55,6 +62,7 @@ local function leave_place(self, member)
   member.last_requests = member.counters and member.counters("requests")
   member.counters = nil
   if member.place then
+    self.scoreboard:set(member.place, "accepting", 0) -- or its siblings would wait for it to take connections
     table.insert(self.free_places, member.place)
     member.place = nil
   end
@@ -64,7 +72,7 @@ end
 
 -- The child, between its fork and its app. Signals come first: a hook may wait, and they must be heard meanwhile.
 local function prepare(self, member, inner)
-  local serving = serve.begin(inner, self.fds())
+  local serving = serve.begin(inner, member.fds)
   core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
   if member.place then
     self.scoreboard:attach(member.place)
@@ -78,17 +86,30 @@ local function prepare(self, member, inner)
   return serving, rawget(member.worker, "dropped")
 end
 
+-- What a worker keeps of the master's: its sockets, and the file of its access log.
+local function keeps(self, member)
+  local fds, access_log = { unpack(member.fds) }, self.options.access_log
+  if access_log and access_log.fd > 2 then
+    fds[#fds + 1] = access_log.fd
+  end
+  return fds
+end
+
 local function new_process(self, member)
   local o, serving = self.options, nil
+  member.fds = sockets.for_member(self, member)
   return Process.new({
     name = ("%s worker %d"):format(self.name, member.id),
     main = function()
-      serving:run(o.app)
+      if self.inherited then
+        preload.tune(self.inherited)
+      end
+      serving:run(o.app, self.app, o.access_log)
     end,
     env = o.env, cwd = o.working_directory, umask = o.umask, user = o.user, group = o.group, limits = o.limits,
     ready = "channel", stop_signal = "QUIT", stop_timeout = o.graceful_timeout, start_timeout = o.start_timeout,
   }, {
-    keep = self.fds(),
+    keep = keeps(self, member), leader_alone = true,
     prepare = function(inner)
       local dropped
       serving, dropped = prepare(self, member, inner)
@@ -143,17 +164,45 @@ local function describe_end(process)
   return "status " .. tostring(process.exit_code)
 end
 
+local NO_RESTART = { stop = true, scale = true, reload = true, superseded = true }
+
+-- What the status tells about the slot from now on.
+local function note_end(self, member, code, signal)
+  local slot = self.history[member.slot] or { restarts = 0 }
+  self.history[member.slot] = slot
+  if not NO_RESTART[member.reason] then
+    slot.restarts = slot.restarts + 1
+  end
+  slot.last_exit = {
+    id = member.id, pid = member.pid, code = code, signal = signal, reason = member.reason, at = clock.unix(),
+  }
+end
+
+-- It may have died with a connection that it alone was woken for.
+local function look_for_it(self)
+  for _, other in pairs(self.group.members) do
+    local run = other.process.run
+    if run and run.peer then
+      run.peer:post "look"
+    end
+  end
+end
+
 local function on_exit(self, member, code, signal)
   leave_place(self, member)
+  if signal then
+    look_for_it(self)
+  end
   if not member.pid then
     return -- it was never forked: nobody has heard of it
   end
+  note_end(self, member, code, signal)
   if member.reason == "crash" and code == 0 then
     member.reason = "signal" -- somebody has told the worker itself to go, and it went well
   end
   -- A start that failed has told its own story already.
   if member.ready_at then
-    local unasked = member.reason == "crash" or member.reason == "signal"
+    local unasked = member.reason == "crash" or member.reason == "signal" or member.reason == "timeout"
     log[unasked and "warn" or "info"](("%s: worker %d (pid %d) ended: %s (%s)"):format(self.name, member.id,
       member.pid, describe_end(member.process), member.reason))
   end
@@ -161,20 +210,27 @@ local function on_exit(self, member, code, signal)
 end
 
 --- A cluster of workers; nothing is started yet.
----@param options table as in the config, and name, hooks, master, fds = fn() -> descriptors
+---@param options table as in the config, and name, hooks, master, sockets = brood.Sockets
 ---@return brood.WebCluster?, brood.Error? err
 function M.new(options)
-  local capacity = 2 * options.workers + SPARE
-  local scoreboard, err = core.scoreboard.create(capacity)
+  local ok, err = identity.check(options)
+  if not ok then
+    return nil, err
+  end
+  local capacity, scoreboard = 2 * options.workers + SPARE
+  scoreboard, err = core.scoreboard.create(capacity)
   if not scoreboard then
     return nil, err
   end
   local self = setmetatable({
-    name = options.name, options = options, hooks = options.hooks or {}, fds = options.fds, master = options.master,
-    scoreboard = scoreboard, capacity = capacity, places = 0, free_places = {},
+    name = options.name, options = options, hooks = options.hooks or {}, sockets = options.sockets,
+    master = options.master, scoreboard = scoreboard, capacity = capacity, places = 0, free_places = {}, history = {},
   }, Cluster)
   self.group = group.new {
-    name = self.name, size = options.workers,
+    name = self.name, size = options.workers, next_id = options.next_id,
+    hopeless = function(failure)
+      return failure.code == "app" -- the file itself is at fault: missing, no Lua, or no app
+    end,
     make = function(member)
       return make(self, member)
     end,
@@ -182,6 +238,15 @@ function M.new(options)
   self.group:on("online", function(member)
     log.info(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
     self:emit("online", member.worker)
+    sockets.cover(self)
+  end)
+  for _, event in ipairs { "respawn", "faulted" } do
+    self.group:on(event, function()
+      sockets.cover(self)
+    end)
+  end
+  self.group:on("stopped", function()
+    watch.remove(self)
   end)
   self.group:on("exit", function(...)
     on_exit(self, ...)
@@ -204,18 +269,39 @@ function Cluster:workers()
   return list
 end
 
---- Start it: ends well once each worker is ready or keeps being tried, and one at least serves.
+local function start_group(self, done)
+  local ok, err = self.sockets:grow(self.group.size) -- it may have been scaled before
+  if not ok then
+    return done(err)
+  end
+  watch.add(self)
+  self.group:start(done)
+end
+
+--- Start it: ends well once each worker is ready or keeps being tried, and one at least serves. With `preload` the app
+--- is loaded first, here.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:start(cb)
   self.hurried = nil
-  return self.group:start(cb)
+  return task.run(cb, self.name .. ":start", function(done)
+    if not self.options.preload or self.app then
+      return start_group(self, done)
+    end
+    preload.load(self, function(err)
+      if err then
+        return done(err)
+      end
+      start_group(self, done)
+    end)
+  end)
 end
 
 --- Stop it gracefully: requests and connections finish within graceful_timeout.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:stop(cb)
+  preload.cancel(self)
   return self.group:stop(cb)
 end
 
@@ -223,6 +309,7 @@ end
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:terminate(cb)
+  preload.cancel(self)
   if self.hurried then
     self.group:kill()
   else
@@ -234,6 +321,21 @@ function Cluster:terminate(cb)
     end
   end
   return self.group:stop(cb)
+end
+
+--- Keep n workers from now on. Returns when the new ones are ready and the surplus has finished and gone.
+---@async
+---@param n integer
+---@param cb? fun(err: brood.Error?)
+function Cluster:scale(n, cb)
+  return task.run(cb, self.name .. ":scale", function(done)
+    local ok, err = self.sockets:grow(n)
+    if not ok then
+      return done(err)
+    end
+    self.group:scale(n, done)
+    sockets.cover(self) -- those that go accept no more
+  end)
 end
 
 --- Send a message to every worker.
@@ -250,7 +352,7 @@ end
 function Cluster:status(now)
   local processes = {}
   for i, worker in ipairs(self:workers()) do
-    processes[i] = view.status(worker, now)
+    processes[i] = view.status(worker, now, self.history[worker.slot])
   end
   return { workers = self.group.size, ready = self.group:ready_count(), processes = processes }
 end

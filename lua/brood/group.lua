@@ -4,7 +4,7 @@
 local clock = require "brood.clock"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
-local log = require "brood.log"
+local failure = require "brood.group.failure"
 local respawn = require "brood.group.respawn"
 local restart = require "brood.rules.restart"
 local scale = require "brood.group.scale"
@@ -16,6 +16,7 @@ local task = require "brood.task"
 ---@field slot integer 1 to size; a replacement takes over its slot
 ---@field process brood.Process
 ---@field reason string? once it is told to go: "reload", "scale", "stop", ...
+---@field cause string? why it is ended without that: its end is then unasked, and this its reason
 ---@field ready_at number? monotonic seconds
 local Member = {}
 Member.__index = Member
@@ -38,7 +39,8 @@ local START_ATTEMPTS = 3 -- failed starts of a slot before the first start of th
 local now = clock.now
 
 --- A group; nothing is started yet.
----@param options table name, size, make = fn(member) -> Process, respawn, surge, pause, after_ready, after_failure
+---@param options table name, size, make = fn(member) -> Process, respawn, surge, pause, after_ready, after_failure;
+--- next_id() where ids are counted over several groups, hopeless(err) where trying a first start again cannot help
 ---@return brood.Group
 function M.new(options)
   return setmetatable({
@@ -46,12 +48,12 @@ function M.new(options)
     size = options.size or 1,
     make = options.make,
     respawn = options.respawn ~= false,
-    surge = options.surge or 1,
-    pause = options.pause or 0,
+    surge = options.surge or 1, pause = options.pause or 0,
     members = {},
     holders = {}, -- slot -> the member that holds it
     state = "stopped",
     last_id = 0,
+    next_id = options.next_id, hopeless = options.hopeless,
     after_ready = restart.new(options.after_ready or AFTER_READY),
     after_failure = options.after_failure or AFTER_FAILURE,
     failing = {}, -- slot -> its own row of failed starts: many that fail side by side are no longer row
@@ -142,6 +144,23 @@ local function begin_stop(self)
   settle_stop(self)
 end
 
+local function fail_start(self, err)
+  self.failed_starts = take(self, "on_started")
+  self.start_error = err
+  begin_stop(self)
+end
+
+-- A first start ends at once where trying again cannot help.
+local function give_up_start(self, member, err)
+  local first = self.state == "running" and self.on_started and self:ready_count() == 0
+  local over = first and self.hopeless and self.hopeless(err)
+  if over then
+    member.reason = "crash"
+    fail_start(self, err)
+  end
+  return over
+end
+
 -- The first start is over when each slot has a ready member or has failed often enough.
 local function settle_start(self)
   if not self.on_started or self.state ~= "running" then
@@ -155,9 +174,7 @@ local function settle_start(self)
     end
   end
   if self.size > 0 and self:ready_count() == 0 then
-    self.failed_starts = take(self, "on_started")
-    self.start_error = self.last_error or E.new("exit", "no member of %s became ready", self.name)
-    return begin_stop(self)
+    return fail_start(self, self.last_error or E.new("exit", "no member of %s became ready", self.name))
   end
   local started = take(self, "on_started")
   self:emit("started")
@@ -175,7 +192,7 @@ local function on_exit(self, member)
   if held then
     self.holders[slot] = nil
   end
-  member.reason = member.reason or (process.exit_signal and "signal" or "crash")
+  member.reason = member.reason or member.cause or (process.exit_signal and "signal" or "crash")
   if not member.ready_at and not told then
     self.failures[slot] = (self.failures[slot] or 0) + 1
     if not self.respawn then
@@ -184,10 +201,10 @@ local function on_exit(self, member)
   end
   self:emit("exit", member, process.exit_code, process.exit_signal)
   answer_all(take(member, "on_gone"))
+  settle_start(self)
   if held and not told then
     respawn.lost(self, member)
   end
-  settle_start(self)
   settle_stop(self)
 end
 
@@ -211,7 +228,7 @@ end
 ---@param done? fun(err: brood.Error?, member: brood.Member)
 ---@return brood.Member
 function Group:launch(slot, done)
-  self.last_id = self.last_id + 1
+  self.last_id = self.next_id and self.next_id() or self.last_id + 1
   -- Until it has a process, which a hook may delay, it is seen as one that starts.
   local to_come = { state = "starting" }
   local member = setmetatable({ id = self.last_id, slot = slot, group = self, process = to_come }, Member)
@@ -221,9 +238,9 @@ function Group:launch(slot, done)
     self.holders[slot] = member
   end
   local function failed(err)
-    if not member.reason then
+    if not member.reason and not give_up_start(self, member, err) then
       self.last_error = err
-      log.error(("%s: worker %d: %s"):format(self.name, member.id, E.text(err)))
+      failure(self, member, err)
     end
     self:emit("failed", member, err)
     if done then
@@ -252,7 +269,7 @@ function Group:launch(slot, done)
       end
       member.ready_at = now()
       self.failing[slot] = nil
-      self.failures[slot] = 0
+      self.failures[slot], self.last_failure = 0, nil
       self:emit("online", member)
       if done then
         done(nil, member)
@@ -296,7 +313,8 @@ function begin_start(self, done)
   supervised.add(self)
   wait_for(self, "on_started", done)
   for slot = 1, self.size do
-    if self.state == "running" and not self.holders[slot] then
+    -- What a launch calls may stop it all, or scale it.
+    if self.state == "running" and slot <= self.size and not self.holders[slot] then
       self:launch(slot)
     end
   end
@@ -331,14 +349,10 @@ function Group:stop(cb)
 end
 
 ---@private
-function Group:destroy() -- luacheck: ignore 212
-  -- Each member is supervised itself.
-end
+function Group:destroy() end -- luacheck: ignore 212 (each member is supervised itself)
 
 ---@private
-function Group:gone() -- luacheck: ignore 212
-  return true
-end
+function Group:gone() return true end -- luacheck: ignore 212
 
 --- KILL all members now. Their exits are reported as ever.
 ---@param signal? integer sent in place of KILL

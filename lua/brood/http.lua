@@ -11,7 +11,7 @@ local server = require "brood.server"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
-local xpcall, spawn, on_raise = xpcall, task.spawn, task.on_raise
+local xpcall, spawn, own, on_raise = xpcall, task.spawn, task.own, task.on_raise
 
 local M = {}
 
@@ -25,7 +25,7 @@ local M = {}
 ---@field version string "1.1" or "1.0"
 ---@field remote_address string without the port; "unix:" on a Unix socket
 ---@field remote_port integer
----@field closed boolean the client has gone, or has at least ended its side
+---@field closed boolean the client has gone, or has at least ended its side: it may still take an answer
 local Request = core.http.request
 
 local function decode(text)
@@ -129,7 +129,7 @@ local function events(self)
   return found
 end
 
---- "close": the client has gone before its answer was finished.
+--- "close": the client has gone, or has ended its side, before its answer was finished.
 ---@param event string
 ---@param fn function
 ---@return brood.Request
@@ -163,18 +163,23 @@ end
 
 -- ---- responses ------------------------------------------------------------------------------------------------------
 
----@alias brood.HeaderValue string|number|string[]|nil
+---@alias brood.HeaderValue string|number|(string|number)[]|nil
 
+--- What is given to it wrongly raises at the caller's line; once the client has gone, its methods
+--- return nil and an error with code "closed", and do nothing.
 ---@class brood.Response
+--- `status` takes a whole number from 200 to 999, before the head is sent.
 ---@field status fun(self: brood.Response, code: integer): brood.Response?, brood.Error?
---- `header` replaces; a list sends one line each, nil removes.
+--- `header` replaces; a list sends one line each, nil removes. Transfer-Encoding is the server's own; of
+--- Connection only `close` means anything.
 ---@field header fun(self: brood.Response, name: string, value: brood.HeaderValue): brood.Response?, brood.Error?
----@field finish fun(self: brood.Response, body?: string): brood.Response?, brood.Error?
+--- `finish` sends the rest of the body, a number as Lua writes it, and ends the answer.
+---@field finish fun(self: brood.Response, body?: string|number): brood.Response?, brood.Error?
 local Response = core.http.response
 
---- Send a piece of the body, and the head before the first. Waits while the client is slow.
+--- Send a piece of the body, and the head before the first ("" sends just that). Waits while the client is slow.
 ---@async
----@param chunk string
+---@param chunk string|number
 ---@param cb? fun(err: brood.Error?, res: brood.Response?)
 ---@return brood.Response? self, brood.Error? err
 function Response:write(chunk, cb)
@@ -239,6 +244,7 @@ local function fail(req, res, err)
 end
 
 local function run(handler, req, res)
+  own(req)
   served = served + 1
   local ok, err = xpcall(handler, on_raise, req, res)
   if not ok then
@@ -260,14 +266,15 @@ local spec = {
   request_timeout = { type = "duration", off = true, doc = "for an answer to be complete; then 503" },
 }
 
+--- Limits and timeouts of a server; false switches one off, but max_header.
 ---@class brood.http.Options
----@field max_header? integer|string
----@field max_body? integer|string|false
----@field header_timeout? number|string|false
----@field body_timeout? number|string|false
----@field write_timeout? number|string|false
----@field idle_timeout? number|string|false
----@field request_timeout? number|string|false
+---@field max_header? brood.size request line and headers, at most 16m ("16k"); beyond it 414 or 431
+---@field max_body? brood.size|false of a request ("10m"); beyond it req:body and req:read fail, and 413
+---@field header_timeout? brood.duration|false for a whole head to come (10); then 408
+---@field body_timeout? brood.duration|false between two pieces of a request's body (60); then 408
+---@field write_timeout? brood.duration|false between two pieces of an answer that a client takes (60); then it is cut
+---@field idle_timeout? brood.duration|false between two requests of one connection (60); then it is closed
+---@field request_timeout? brood.duration|false for an answer to be complete (false); then 503, or the connection is cut
 
 ---@class brood.http.Server: brood.Server
 local Server = server.class(function(self)
@@ -317,16 +324,14 @@ function M.request(given, cb)
   return require("brood.http_client").request(given, cb)
 end
 
---- `request` with the method GET.
+--- `request` with the method GET, and perhaps other options.
 ---@async
 ---@param url string
+---@param given? brood.http.Given
 ---@param cb? fun(err: brood.Error?, response: brood.http.Answer?)
 ---@return brood.http.Answer? response, brood.Error? err
-function M.get(url, cb)
-  if type(url) ~= "string" then
-    error("http.get: the url must be a string, got " .. type(url), 2)
-  end
-  return require("brood.http_client").request({ url = url }, cb)
+function M.get(url, given, cb)
+  return require("brood.http_client").get(url, given, cb)
 end
 
 return M

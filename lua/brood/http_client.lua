@@ -1,253 +1,262 @@
---- HTTP requests to others: one connection each, over TCP or a Unix socket. Use it
---- through brood.http. It never follows redirects, and speaks no TLS.
+--- HTTP requests to others, over TCP or a Unix socket. Use it through brood.http.
+---
+--- Connections are kept and used again; an idempotent request that meets a kept one
+--- which its server has just closed is sent once more. It never follows redirects,
+--- decodes no content codings, and speaks no TLS.
+local core = require "brood.core"
 local E = require "brood.error"
+local exchange = require "brood.http_client.exchange"
+local message = require "brood.http_client.message"
 local net = require "brood.net"
 local options = require "brood.options"
+local pool = require "brood.http_client.pool"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
 local M = {}
 
-local HEAD_MAX = 64 * 1024
-
 ---@class brood.http.Answer
 ---@field status integer
 ---@field reason string
 ---@field headers table<string, string|string[]> lower-case keys; `set-cookie` is always a list
----@field body string
+---@field body string nil with `stream`
 
 ---@class brood.http.Given
----@field url? string "http://host[:port]/path"
+---@field url? string "http://[user:password@]host[:port]/path"
 ---@field socket? string path of a Unix socket, in place of the url's host
----@field path? string with `socket`; default "/"
+---@field path? string with `socket` alone; default "/"
 ---@field method? string default "GET", "POST" with a body
----@field headers? table<string, string|number|string[]>
----@field body? string
----@field timeout? number|string|false for all of it
+---@field headers? table<string, string|number|string[]|false> false leaves out what would be sent by itself
+---@field body? string|fun(): string? a function is called for each piece until it returns nil
+---@field timeout? number|string|false for all of it; with `stream` for the head, then for each read. None by default
+---@field max_body? integer|string|false of the answer; default "100m", with `stream` none
+---@field stream? boolean return once the head is there, and read the body with `answer:read()`
+---@field keep_alive? boolean false: a connection of its own
 
 local spec = {
-  url = { type = "string" },
-  socket = { type = "string" },
+  url = { type = "name", expected = "a URL" },
+  socket = { type = "path" },
   path = { type = "string" },
   method = { type = "string" },
   headers = { type = "table" },
-  body = { type = "string" },
+  body = { any_of = { { type = "string" }, { type = "function" } } },
   timeout = { type = "duration", off = true },
+  max_body = { type = "size", off = true },
+  stream = { type = "boolean" },
+  keep_alive = { type = "boolean" },
 }
 
--- ---- what to ask, and whom ------------------------------------------------------------------------------------------
+local MAX_BODY = 100 * 1024 ^ 2
+local IDEMPOTENT = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true, DELETE = true }
 
-local function parse_url(url)
-  local scheme, authority, rest = url:match("^(%a[%w+.-]*)://([^/?#]*)([^#]*)")
-  if not scheme then
-    return nil, E.new("EINVAL", "'%s' is not a URL (http://host[:port]/path)", url)
-  elseif scheme:lower() ~= "http" then
-    return nil, E.new("EPROTONOSUPPORT", "%s: only http:// is supported", url)
-  end
-  authority = authority:gsub("^.*@", "")
-  if authority == "" or authority:find("[%s%c]") or rest:find("[%s%c]") then
-    return nil, E.new("EINVAL", "'%s' is not a URL (http://host[:port]/path)", url)
-  end
-  local host, port = authority:match("^(.-):(%d+)$")
-  if not host or (host:find(":", 1, true) and not host:match("%]$")) then
-    host, port = authority, "80"
-  end
-  if rest:sub(1, 1) ~= "/" then
-    rest = "/" .. rest
-  end
-  return { address = host .. ":" .. port, host = authority, path = rest }
+-- ---- answers that are read in pieces --------------------------------------------------------------------------------
+
+---@class brood.http.StreamedAnswer: brood.http.Answer
+local Streamed = {}
+Streamed.__index = Streamed
+
+local function explain(job, err)
+  local why = E.new(err.code or "error", "%s %s: %s", job.method, job.target.text, tostring(err.message or err))
+  why.traceback = err.traceback
+  return why
 end
 
-local function target_of(given)
-  if given.socket then
-    return { address = "unix:" .. given.socket, host = "localhost", path = given.path or "/" }
-  end
-  return parse_url(given.url)
-end
-
-local function add_header(lines, name, value)
-  value = tostring(value)
-  if not name:match("^[%w!#$%%&'*+.^_`|~-]+$") or value:find("[\r\n%z]") then
-    error(("http.request: header '%s': a name is a token, and a value has no line break or NUL"):format(name), 0)
-  end
-  lines[#lines + 1] = name .. ": " .. value
-end
-
-local function head_of(given, target, method)
-  local lines = { ("%s %s HTTP/1.1"):format(method, target.path) }
-  local seen = {}
-  for name, value in pairs(given.headers or {}) do
-    seen[tostring(name):lower()] = true
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      add_header(lines, tostring(name), one)
-    end
-  end
-  if not seen.host then
-    lines[#lines + 1] = "Host: " .. target.host
-  end
-  if not seen.connection then
-    lines[#lines + 1] = "Connection: close"
-  end
-  if not seen["content-length"] and (given.body or method == "POST" or method == "PUT" or method == "PATCH") then
-    lines[#lines + 1] = "Content-Length: " .. #(given.body or "")
-  end
-  return table.concat(lines, "\r\n") .. "\r\n\r\n"
-end
-
--- ---- the answer -----------------------------------------------------------------------------------------------------
-
--- Bytes of the connection, taken line by line or by count.
-local Reader = {}
-Reader.__index = Reader
-
-function Reader:more()
-  local bytes, err = self.conn:read()
-  if not bytes then
-    error(err or E.new("closed", "the server closed the connection before the answer was complete"), 0)
-  end
-  self.pending = self.pending .. bytes
-end
-
-function Reader:line()
+-- Hand over what is there; done(err, bytes).
+local function next_piece(self, done)
+  local link = self.link
   while true do
-    local line, rest = self.pending:match("^([^\n]*)\n()")
-    if line then
-      self.pending = self.pending:sub(rest)
-      return (line:gsub("\r$", ""))
-    elseif #self.pending > HEAD_MAX then
-      error(E.new("EPROTO", "the answer's head is larger than %d bytes", HEAD_MAX), 0)
+    local bytes = link and link.answer:take() or ""
+    if bytes ~= "" then
+      return done(nil, bytes)
+    elseif not link or self.state == "done" then
+      self:release()
+      return done(self.err, nil)
     end
-    self:more()
+    local state, err = exchange.read_more(link)
+    if not state then
+      self.err = self.err or explain(self.job, err)
+      self:close()
+      return done(self.err)
+    end
+    self.state = state
   end
 end
 
-function Reader:exactly(n)
-  local parts, have = { self.pending }, #self.pending
-  self.pending = ""
-  while have < n do
-    self:more()
-    parts[#parts + 1] = self.pending
-    have = have + #self.pending
-    self.pending = ""
-  end
-  local all = table.concat(parts)
-  self.pending = all:sub(n + 1)
-  return all:sub(1, n)
-end
-
-function Reader:rest()
-  local parts = { self.pending }
-  while true do
-    local bytes, err = self.conn:read()
-    if err then
-      error(err, 0)
-    elseif not bytes then
-      return table.concat(parts)
-    end
-    parts[#parts + 1] = bytes
+function Streamed:release()
+  local link = self.link
+  self.link = nil
+  if link then
+    exchange.release(link, self)
   end
 end
 
-local function malformed(what)
-  error(E.new("EPROTO", "the answer is not HTTP: %s", what), 0)
+--- The next piece of the body, nil at its end. The server is slowed down to the pace of its reader.
+---@async
+---@param cb? fun(err: brood.Error?, bytes: string?)
+---@return string? bytes, brood.Error? err
+function Streamed:read(cb)
+  if self.reading then
+    error("answer:read: another task is already reading this answer", 2)
+  end
+  return task.run(cb, "answer:read", function(done)
+    local limit
+    self.reading = true
+    local seconds = self.job.timeout
+    if seconds then
+      limit = timer.after(seconds, function()
+        self.err = explain(self.job, E.new("timeout", "nothing more of the answer within %g s", seconds))
+        self:close()
+      end)
+    end
+    task.spawn(next_piece, self, function(err, bytes)
+      self.reading = nil
+      if limit then
+        limit:cancel()
+      end
+      done(err, bytes)
+    end)
+  end)
 end
 
-local function read_head(reader)
-  local version, status, reason = reader:line():match("^HTTP/1%.([01]) (%d%d%d) ?(.*)$")
-  if not status then
-    malformed("no status line")
+--- For `for piece in answer:chunks() do`: until the end, or until the connection fails (`answer.err`).
+---@return fun(): string?
+function Streamed:chunks()
+  return function()
+    return (self:read())
   end
-  local headers, size = {}, 0
-  while true do
-    local line = reader:line()
-    if line == "" then
-      break
-    end
-    size = size + #line
-    local name, value = line:match("^([^%s:]+):[ \t]*(.-)[ \t]*$")
-    if not name or size > HEAD_MAX then
-      malformed("a bad header line")
-    end
-    name = name:lower()
-    if name == "set-cookie" then
-      headers[name] = headers[name] or {}
-      table.insert(headers[name], value)
-    else
-      headers[name] = headers[name] and headers[name] .. ", " .. value or value
-    end
-  end
-  return { status = tonumber(status), reason = reason, headers = headers, version = version }
 end
 
-local function read_chunks(reader)
-  local parts = {}
-  while true do
-    local size = reader:line():match("^(%x+)%s*;?")
-    if not size or #size > 12 then
-      malformed("a bad chunk size")
-    end
-    local n = tonumber(size, 16)
-    if n == 0 then
-      break
-    end
-    parts[#parts + 1] = reader:exactly(n)
-    if reader:line() ~= "" then
-      malformed("a chunk without its end")
-    end
+--- Let go of an answer that is not wanted to its end: its connection is closed.
+function Streamed:close()
+  local link = self.link
+  self.link = nil
+  if link then
+    link.conn.core:abort()
   end
-  repeat until reader:line() == ""
-  return table.concat(parts)
 end
 
-local function read_body(reader, answer, method)
-  local length = answer.headers["content-length"]
-  if method == "HEAD" or answer.status == 204 or answer.status == 304 then
-    return ""
-  elseif (answer.headers["transfer-encoding"] or ""):lower():match("chunked$") then
-    return read_chunks(reader)
-  elseif length then
-    if not length:match("^%d+$") then
-      malformed("a bad Content-Length")
-    end
-    return reader:exactly(tonumber(length))
-  end
-  return reader:rest()
+-- ---- a request ------------------------------------------------------------------------------------------------------
+
+local function open_link(job)
+  return task.run(nil, "http.request", function(done)
+    job.give_up = net.start_connect(job.target.address, nil, function(err, conn)
+      job.give_up = nil
+      done(err, conn and { conn = conn, answer = core.http_answer.new(), target = job.target.address })
+    end)
+  end)
 end
 
-local function read_answer(conn, method)
-  local reader = setmetatable({ conn = conn, pending = "" }, Reader)
-  local answer
-  repeat
-    answer = read_head(reader)
-  until answer.status >= 200
-  answer.body = read_body(reader, answer, method)
-  answer.version = nil
+-- A kept connection that ends without a byte of an answer was closed by its server before the request came.
+local function may_retry(job, link)
+  return IDEMPOTENT[job.method] and type(job.body) ~= "function" and link.answer:came() == 0
+end
+
+local function collect(job, link, answer, state)
+  if job.stream then
+    answer.job, answer.link, answer.state = job, link, state
+    return setmetatable(answer, Streamed)
+  end
+  answer.body = link.answer:take()
+  exchange.release(link, answer)
   return answer
 end
 
--- ---- all of it ------------------------------------------------------------------------------------------------------
+local function perform(job)
+  local link = not job.plan.close and pool.take(job.target.address) or nil
+  local reused = link ~= nil
+  while not job.over do
+    if not link then
+      local err
+      link, err = open_link(job)
+      if not link then
+        return nil, err
+      end
+    end
+    job.link = link
+    local answer, state = exchange.run(link, job)
+    if answer then
+      return collect(job, link, answer, state)
+    end
+    link.conn.core:abort()
+    if not reused or not may_retry(job, link) then
+      return nil, state
+    end
+    link, reused = nil, false
+  end
+end
 
-local function exchange(given, job)
-  local target, why = target_of(given)
-  if not target then
-    error(why, 0)
+local function start(job, done)
+  local limit
+  local function finish(err, answer)
+    if job.over then
+      return
+    end
+    job.over = true
+    if limit then
+      limit:cancel()
+    end
+    done(err and explain(job, err), answer)
   end
-  local method = given.method or (given.body and "POST" or "GET")
-  local head = head_of(given, target, method)
-  local conn, err = net.connect(target.address)
-  if not conn then
-    error(err, 0)
+  if job.timeout then
+    limit = timer.after(job.timeout, function()
+      finish(E.new("timeout", "no %s answer within %g s", job.stream and "head of an" or "complete", job.timeout))
+      if job.give_up then
+        job.give_up()
+      elseif job.link then
+        job.link.conn.core:abort()
+      end
+    end)
   end
-  job.conn = conn
-  if job.over then
-    conn:close()
-    return nil
-  end
-  -- A server may answer and close before it has read everything: its answer counts, not our broken pipe.
   task.spawn(function()
-    conn:write(head .. (given.body or ""))
+    local ok, answer, err = xpcall(perform, task.on_raise, job)
+    if ok then
+      finish(err, answer)
+    else
+      finish(E.from(answer))
+    end
   end)
-  return read_answer(conn, method)
+end
+
+local function mistake_in(given)
+  if not given.url and not given.socket then
+    return "`url` or `socket` is missing"
+  elseif given.url and given.path then
+    return "`path` goes with `socket`; with `url` it is a part of that"
+  elseif given.method and not given.method:match("^%u[%u%d_-]*$") then
+    return ("method '%s' must be upper-case letters"):format(given.method)
+  elseif given.method == "CONNECT" then
+    return "CONNECT is for proxies"
+  end
+end
+
+-- Called with nothing of ours in between, so that mistakes are those of the caller's line.
+local function request(given, cb)
+  given = options.check(2, given, spec, "http.request")
+  local why = mistake_in(given)
+  local method = given.method or (given.body and "POST" or "GET")
+  local target, plan, err
+  if not why then
+    target, err = message.target(given)
+  end
+  if target then
+    plan, why = message.plan(given, target, method)
+  end
+  if why then
+    error("http.request: " .. why, 2)
+  end
+  local max = given.max_body
+  if max == nil and not given.stream then
+    max = MAX_BODY
+  end
+  return task.run(cb, "http.request", function(done)
+    if not target then
+      return done(err)
+    end
+    start({
+      target = target, plan = plan, method = method, body = given.body, stream = given.stream,
+      timeout = given.timeout or nil, max_body = max or nil,
+    }, done)
+  end)
 end
 
 --- Send a request and collect its answer. A status of 400 and more is an answer too.
@@ -256,43 +265,35 @@ end
 ---@param cb? fun(err: brood.Error?, answer: brood.http.Answer?)
 ---@return brood.http.Answer? answer, brood.Error? err
 function M.request(given, cb)
-  given = options.check(3, given, spec, "http.request")
-  if not given.url and not given.socket then
-    error("http.request: `url` or `socket` is missing", 3)
+  return request(given, cb)
+end
+
+--- `request` with the method GET and perhaps other options.
+---@async
+---@param url string
+---@param given? brood.http.Given
+---@param cb? fun(err: brood.Error?, answer: brood.http.Answer?)
+---@return brood.http.Answer? answer, brood.Error? err
+---@overload fun(url: string, cb: fun(err: brood.Error?, answer: brood.http.Answer?))
+function M.get(url, given, cb)
+  if type(given) == "function" then
+    given, cb = nil, given
   end
-  if given.method and not given.method:match("^%u+$") then
-    error(("http.request: method '%s' must be upper-case letters"):format(given.method), 3)
+  if type(url) ~= "string" then
+    error("http.get: the url must be a string, got " .. type(url), 2)
+  elseif given ~= nil and type(given) ~= "table" then
+    error("http.get: the options must be a table, got " .. type(given), 2)
   end
-  return task.run(cb, "http.request", function(done)
-    local job = { over = false }
-    local limit
-    local function finish(err, answer)
-      if job.over then
-        return
-      end
-      job.over = true
-      if limit then
-        limit:cancel()
-      end
-      if job.conn then
-        job.conn:close(function() end)
-      end
-      done(err, answer)
-    end
-    if given.timeout then
-      limit = timer.after(given.timeout, function()
-        finish(E.new("timeout", "no complete answer within %s s", given.timeout))
-      end)
-    end
-    task.spawn(function()
-      local ok, result = xpcall(exchange, task.on_raise, given, job)
-      if ok then
-        finish(nil, result)
-      else
-        finish(E.from(result))
-      end
-    end)
-  end)
+  local all = { url = url }
+  for name, value in pairs(given or {}) do
+    all[name] = value
+  end
+  return request(all, cb)
+end
+
+--- Close the connections that wait for another request. They close by themselves after 15 s.
+function M.close_idle()
+  pool.clear()
 end
 
 return M

@@ -35,8 +35,8 @@ local last_id = 0
 --- Describe a process; nothing is started yet.
 ---@param given brood.ProcessOptions
 ---@param inner? table what only brood's own rooms pass: keep (descriptors for a forked child), prepare (fn in it),
---- raw (streams whose function gets pieces in place of lines), level (of the stack to blame for a mistake), what (is
---- to blame, for the message), more (options that are allowed)
+--- raw (streams whose function gets pieces in place of lines), leader_alone (it alone is asked to end, its group is
+--- killed behind it), level (of the stack to blame for a mistake), what (is to blame, for the message), more (options)
 ---@return brood.Process
 function M.new(given, inner)
   inner = inner or {}
@@ -316,11 +316,10 @@ end
 ---@return true? ok, brood.Error? err
 function Process:signal(signal)
   local number = signals.check(signal, 2)
-  local run = self.run
-  if not run or not run.proc then
+  if not self.run or not self.run.proc then
     return nil, E.new("stopped", "%s does not run", self.name)
   end
-  local ok, err = run.proc:signal(number)
+  local ok, err = self.run.proc:signal(number)
   if not ok and err.code == "ESRCH" then
     err = E.new("stopped", "%s has just ended", self.name)
   end
@@ -393,11 +392,19 @@ end
 ---@param fd? integer
 ---@return boolean? sent, brood.Error? err
 function Process:send(value, fd)
-  local run = self.run
-  if not run or not run.peer then
+  local peer = self.run and self.run.peer
+  if not peer then
     return nil, E.new("stopped", "%s has no channel or does not run", self.name)
   end
-  return run.peer:send(value, fd)
+  return peer:send(value, fd)
+end
+
+--- Ask a Lua child whether its loop still turns: fn() once it says so.
+---@param fn fun()
+function Process:ping(fn)
+  if self.run and self.run.peer then
+    self.run.peer:handle("pong", fn):post "ping"
+  end
 end
 
 --- Write to its stdin (`stdin = "pipe"`); returns when the pipe has taken it.
@@ -437,8 +444,6 @@ function Process:on_listen()
   end
 end
 
-M.run = function(...)
-  return require("brood.process.run")(...)
-end
+function M.run(...) return require("brood.process.run")(...) end
 
 return M

@@ -7,6 +7,9 @@ local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 
+-- Percent of the live heap at which the collector begins anew: an idle worker keeps the most that it ever used.
+local PAUSE = 150
+
 local M = {}
 
 --- The folder of a file comes first in package.path.
@@ -89,6 +92,7 @@ end
 
 -- Whoever listens there next must not find the socket held by one that only finishes.
 local function close_listeners(self)
+  core.process.let_go_at_master_death {}
   for _, fd in ipairs(self.fds) do
     core.fd.close(fd)
   end
@@ -121,6 +125,22 @@ function Serving:quit()
   end)
 end
 
+-- Another slot's socket, which would have no worker otherwise.
+local function listen_too(self, fd)
+  if not fd then
+    return
+  elseif self.quitting or not self.app then
+    return core.fd.close(fd)
+  end
+  core.fd.own(fd)
+  table.insert(self.fds, fd)
+  core.process.let_go_at_master_death(self.fds)
+  local ok, err = self.app.server:listen { fds = { fd } }
+  if not ok then
+    log.error("cannot accept for another worker: " .. err)
+  end
+end
+
 local function watch_signals(self)
   signals.on("QUIT", function()
     self:quit()
@@ -145,6 +165,11 @@ end
 function M.begin(worker, fds)
   local self = setmetatable({ worker = worker, fds = fds }, Serving)
   watch_signals(self)
+  core.process.let_go_at_master_death(fds)
+  worker.peer:handle("listen", function(_, fd)
+    listen_too(self, fd)
+  end)
+  worker.peer:handle("look", core.listener.look)
   worker.peer:hold_loop(true) -- how long it may wait for nothing is the master's decision
   function worker.master_gone()
     self:quit()
@@ -154,11 +179,22 @@ end
 
 --- Load the app, start it, serve it. Raises when it cannot be served.
 ---@param path string
-function Serving:run(path)
-  local app = M.load(path)
+---@param loaded? table the app, where the master has loaded it
+---@param access_log? brood.AccessLog
+function Serving:run(path, loaded, access_log)
+  if access_log then
+    local opened, why = require("brood.access_log").open(access_log)
+    if not opened then
+      raise(why)
+    end
+  end
+  if not loaded then
+    collectgarbage("setpause", PAUSE) -- unless the app says otherwise; for one that was preloaded see cluster.preload
+  end
+  local app = loaded or M.load(path)
   local ok, err = run_hook(app.start, self.worker)
   if ok then
-    ok, err = app.server:listen(self.fds)
+    ok, err = app.server:listen { fds = self.fds }
   end
   if not ok then
     raise(err)

@@ -1,8 +1,10 @@
 --- What HTTP and plain servers have in common: where they listen, and how they
 --- stop. Nothing of libuv is made before `listen`, so that an app may be loaded
 --- in a master and served in its forked workers.
+local address = require "brood.rules.address"
 local core = require "brood.core"
 local E = require "brood.error"
+local options = require "brood.options"
 local task = require "brood.task"
 
 local M = {}
@@ -23,28 +25,58 @@ local function state(self)
   return self
 end
 
+-- The entry of `listen` as the core takes it: mode, owner and group as numbers.
+local function identity(entry)
+  local duration = require "brood.rules.duration"
+  local copy, err = {}, nil
+  for key, value in pairs(entry) do
+    copy[key] = value
+  end
+  copy.mode = entry.mode and duration.parse_mode(entry.mode)
+  for name, field in pairs { owner = "uid", group = "gid" } do
+    if entry[name] ~= nil and not err then
+      local found
+      found, err = core.privileges[name == "owner" and "lookup_user" or "lookup_group"](entry[name])
+      copy[field] = found and found[field]
+    end
+  end
+  if err then
+    return nil, err
+  end
+  return copy
+end
+
 local function open_listener(where)
   if type(where) == "table" then
-    return core.listener.open(where)
+    local entry, err = identity(where)
+    if not entry then
+      return nil, E.new(err.code, "cannot listen on %s: %s", where.address, err.message)
+    end
+    return core.listener.open(entry)
   end
-  return core.listener.open { address = tostring(where) }
+  local text, why = address.normal(where)
+  if not text then
+    return nil, E.new("EINVAL", "cannot listen on '%s': %s", where, why)
+  end
+  return core.listener.open { address = text }
 end
 
--- A list of numbers is one of descriptors, borrowed from whoever opened them; everything else is an address.
-local function each_target(where)
-  if type(where) ~= "table" or where.address ~= nil then
-    return { where }
+local function check_target(target)
+  if type(target) == "table" then
+    if getmetatable(target) == nil then
+      local checked = options.check(3, target, require("brood.rules.schema_keys").listen_fields, "server:listen")
+      return checked
+    end
+  elseif type(target) == "string" or type(target) == "number" then
+    return target
   end
-  return where
+  error(('server:listen: expected an address ("host:port", "unix:/path", a port), { address = ... } or a list of ' ..
+    "these, got %s"):format(type(target)), 3)
 end
 
-local function check_target(target, is_list)
-  local kind = type(target)
-  if kind == "string" or kind == "number" or (kind == "table" and type(target.address) ~= "nil") then
-    return
-  end
-  error(('server:listen: %s must be an address ("host:port", "unix:/path", a port) or { address = ... }, got %s')
-    :format(is_list and "each of the list" or "the argument", kind), 3)
+-- A table with names in it is one target by itself.
+local function is_list(where)
+  return type(where) == "table" and (where[1] ~= nil or next(where) == nil)
 end
 
 local function close_listeners(list)
@@ -53,49 +85,80 @@ local function close_listeners(list)
   end
 end
 
---- Start to accept at an address, several, or on descriptors.
---- A list of numbers is one of descriptors, which stay the caller's.
----@param where string|integer|table "host:port", "unix:/path", a port, { address = ... }, or a list of these
----@return brood.Server? self, brood.Error? err
-function Server:listen(where)
-  local targets = each_target(where)
-  for _, target in ipairs(targets) do
-    check_target(target, targets == where)
+local function open_all(targets)
+  local opened, fds = {}, {}
+  for i, target in ipairs(targets) do
+    local listener, err = open_listener(target)
+    if not listener then
+      close_listeners(opened)
+      return nil, err
+    end
+    opened[i], fds[i] = listener, listener:fd()
   end
-  state(self)
-  local err, opened = nil, {}
+  return opened, fds
+end
+
+local function accept_from(self, fds)
+  local err
   if not self.core then
     self.core, err = self:open_core()
   end
-  for _, target in ipairs(targets) do
-    local fd = target
-    if not err and not (targets == where and type(target) == "number") then
-      local listener
-      listener, err = open_listener(target)
-      opened[#opened + 1] = listener
-      fd = listener and listener:fd()
-    end
+  for _, fd in ipairs(fds) do
     if not err then
       local _, why = self.core:listen(fd)
       err = why
     end
   end
   if err then
+    return nil, err
+  end
+  listening[self] = true
+  return true
+end
+
+--- Start to accept at an address, or at several. May be called again for more.
+--- `{ fds = {...} }` in place of it are listening descriptors, which stay the caller's.
+---@param where brood.ListenAddress|brood.ListenAddress[]|{ fds: integer[] } "host:port", "unix:/path", a port, ...
+---@return brood.Server? self, brood.Error? err
+function Server:listen(where)
+  state(self)
+  if type(where) == "table" and where.fds then
+    local ok, err = accept_from(self, where.fds)
+    return ok and self, err
+  end
+  local targets = is_list(where) and where or { where }
+  if #targets == 0 then
+    error("server:listen: the list of addresses is empty", 2)
+  end
+  local checked = {}
+  for i, target in ipairs(targets) do
+    checked[i] = check_target(target)
+  end
+  local opened, fds = open_all(checked)
+  if not opened then
+    return nil, fds
+  end
+  local ok, err = accept_from(self, fds)
+  if not ok then
+    -- Whoever listens there next must not find connections taken that nobody serves.
+    self:destroy()
     close_listeners(opened)
     return nil, err
   end
   for _, listener in ipairs(opened) do
     self.listeners[#self.listeners + 1] = listener
   end
-  listening[self] = true
   return self
 end
 
---- The address of the first socket this server opened itself, with its real port.
----@return string?
+--- The addresses of the sockets this server opened itself, with their real ports.
+---@return string? first, string ... the others
 function Server:address()
-  local first = state(self).listeners[1]
-  return first and first:address()
+  local list = {}
+  for i, listener in ipairs(state(self).listeners) do
+    list[i] = listener:address()
+  end
+  return unpack(list)
 end
 
 --- Accept no more, let what is in progress finish, and wait for that.

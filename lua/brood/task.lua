@@ -23,7 +23,13 @@ local function on_raise(value)
   if type(value) == "table" and rawget(value, "traceback") then
     return value
   end
-  local text = type(value) == "table" and tostring(rawget(value, "message") or value) or tostring(value)
+  if type(value) == "string" and value:find "^[%w_.]+[:.][%a_]+: " then
+    value = require("brood.blame").place(value, 2)
+  end
+  local text = value == nil and "nil was raised, in place of an error" or tostring(value)
+  if type(value) == "table" then
+    text = tostring(rawget(value, "message") or getmetatable(value) and value or "an error object without a message")
+  end
   -- How the runtime came to call the function is of no use to whoever wrote it.
   return E.from(value, (debug.traceback(text, 2):gsub("\n\t%[C%]: in function 'xpcall'\n\tlua/brood/.*$", "")))
 end
@@ -57,9 +63,19 @@ local function abandon()
   core.abandon()
 end
 
+-- What the running task works for (a request), which it keeps while it waits, and passes on to the tasks it starts.
+local owner
+
+--- Say what the running task works for: `owner:_resumed()` is called each time it goes on after a wait.
+---@param value table|userdata
+function M.own(value)
+  owner = value
+end
+
 local function step(co, ...)
-  local born = generation
+  local born, outer = generation, owner
   local ok, err = resume(co, ...)
+  owner = outer
   if not ok then
     core.uncaught(debug.traceback(co, tostring(err)))
   end
@@ -126,6 +142,14 @@ local function finish(err, ...)
   return ...
 end
 
+local function resumed(mine, ...)
+  owner = mine
+  if mine then
+    mine:_resumed()
+  end
+  return finish(...)
+end
+
 local function wait(start)
   local co, born = running(), generation
   local waiting, answered, n, values, failure = false, false, 0, nil, nil
@@ -143,7 +167,7 @@ local function wait(start)
     return finish(failure, unpack(values, 1, n))
   end
   waiting = true
-  return finish(yield())
+  return resumed(owner, yield())
 end
 
 --- The body of every async function. `start(done)` begins the operation, and
@@ -179,6 +203,7 @@ end
 --- In the child of a fork: what the parent's other tasks wait for will never be answered here.
 function M.forked()
   generation = core.generation()
+  owner = nil
 end
 
 --- Call a start, stop or once function and report its end: when it returns, or,

@@ -14,9 +14,11 @@
 
 --- What ./brood.lua returns: this table, or a function(master) that returns it.
 ---@class brood.ConfigFile
----@field app string the Lua file that each worker serves
+---@field app? string the Lua file that each worker serves; without one there is no web cluster
 ---@field listen? brood.ListenAddress|brood.ListenAddress[] where to accept connections (127.0.0.1:8080)
 ---@field workers? integer how many processes serve (one per cpu)
+---@field timeout? brood.duration|false a worker whose event loop has not turned for so long is killed (60)
+---@field preload? boolean load the app in the master before forking, so that workers share its memory (false)
 ---@field working_directory? string of master and workers (the folder of the config)
 ---@field user? string|integer that workers become for good
 ---@field group? string|integer that workers become for good
@@ -26,6 +28,10 @@
 ---@field graceful_timeout? brood.duration|false how long a worker may finish its requests (30)
 ---@field start_timeout? brood.duration|false a worker must be ready within it (30)
 ---@field pidfile? string where the master writes its pid while it runs
+---@field stdout_path? string the file that stdout goes to
+---@field stderr_path? string the file that stderr and the log go to
+---@field access_log? string|brood.AccessLine|false a line for each request: a path, "-" for stdout, or who makes it
+---@field clusters? table<string, brood.ClusterConfig> further groups of workers by name; the top-level one is named web
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
 ---@field on_start? fun(master: brood.Master, why: string) in the master before its first fork; raising fails the start
 ---@field before_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the master; raising cancels that fork
@@ -33,6 +39,9 @@
 ---@field worker_ready? fun(master: brood.Master, worker: brood.ClusterWorker) in the master
 ---@field worker_exit? brood.WorkerExitHook in the master
 ---@field on_stop? fun(master: brood.Master) in the master, after the last worker; at most graceful_timeout
+
+--- One of `clusters`: `app` and `listen` are its own; what else it lacks it takes from the top level.
+---@class brood.ClusterConfig: brood.ConfigFile
 
 ---@alias brood.Limit brood.size|"unlimited"|{soft: brood.size|"unlimited", hard: brood.size|"unlimited"}
 
@@ -45,6 +54,7 @@
 ---@class brood.ListenTable
 ---@field address string|integer
 ---@field backlog? integer how many connections may wait to be accepted (1024)
+---@field reuseport? boolean a socket of its own for each worker (false)
 ---@field ipv6only? boolean (false)
 ---@field mode? brood.mode of a Unix socket
 ---@field owner? string|integer of a Unix socket
@@ -88,17 +98,12 @@
 
 ---@class brood.http
 ---@field server fun(handler: brood.Handler, options?: brood.http.Options): brood.http.Server
----@field request async fun(request: table, cb?: function): brood.http.Answer?, brood.Error?
----@field get async fun(url: string, cb?: function): brood.http.Answer?, brood.Error?
-
----@class brood.http.Answer
----@field status integer
----@field headers table<string, string|string[]> lower-case names
----@field body string
+---@field request async fun(request: brood.http.Given, cb?: function): brood.http.Answer?, brood.Error?
+---@field get async fun(url: string, options?: brood.http.Given, cb?: function): brood.http.Answer?, brood.Error?
 
 ---@class brood.net
----@field server fun(handler: fun(conn: brood.Conn), options?: table): brood.net.Server
----@field connect async fun(address: string|integer, cb?: function): brood.Conn?, brood.Error?
+---@field server fun(handler: fun(conn: brood.Conn), options?: brood.net.Options): brood.net.Server
+---@field connect async fun(address: string|integer, options?: table, cb?: function): brood.Conn?, brood.Error?
 
 -- ---- require "brood.posix" ----------------------------------------------------------------------------------------
 -- Failures are nil, an error and its errno. Descriptors are the caller's: blocking, and kept across a fork.
@@ -158,6 +163,8 @@
 ---@field on fun(self, event: "message", fn: fun(worker: brood.ClusterWorker, value: any, fd: integer?)): brood.Master
 ---@field on fun(self, event: "online", fn: fun(worker: brood.ClusterWorker)): brood.Master
 ---@field on fun(self, event: "exit", fn: brood.WorkerExitEvent): brood.Master
+---@field on fun(self, event: "ready"|"stopping"|"stopped", fn: fun()): brood.Master
+---@field on fun(self, event: "error", fn: fun(err: brood.Error, worker: brood.ClusterWorker)): brood.Master
 
 ---@alias brood.WorkerExitEvent fun(worker: brood.ClusterWorker, code: integer?, signal: string?)
 

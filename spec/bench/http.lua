@@ -6,6 +6,10 @@ local server = require "spec.bench.lib.server"
 
 local ROUNDS, SECONDS, CONNECTIONS = 5, 2, 64
 local milliseconds = { us = 1e-3, ms = 1, s = 1e3 }
+local kinds = { "kept connections", "a connection each" }
+local measures = {
+  { "rate", "requests/s" }, { "cpu", "us of server cpu per request" }, { "slow", "99% of answers within ms" },
+}
 
 local function wrk(target, close, seconds)
   local argv = {
@@ -28,41 +32,28 @@ local function wrk(target, close, seconds)
   }
 end
 
-local function add(into, figures)
-  for name, value in pairs(figures) do
-    into[name] = into[name] or {}
-    table.insert(into[name], value)
-  end
-end
-
-local function lines(kind, ours, theirs, why)
-  report.line(kind .. ": requests/s", ours.rate, "nginx", theirs.rate, why)
-  report.line(kind .. ": 99% of answers within ms", ours.slow, "nginx", theirs.slow, why)
-  report.line(kind .. ": us of server cpu per request", ours.cpu, "nginx", theirs.cpu, why)
-end
-
 return function()
   if not server.find "wrk" then
     return report.note "http: wrk is not installed"
   end
-  local ours, theirs, why = server.pair(2)
-  local targets = { ours, theirs }
-  local kept, short = { {}, {} }, { {}, {} }
+  local all, running = server.all(2)
+  local found = {}
   for round = 0, ROUNDS do
-    for _, results in ipairs { kept, short } do
-      for turn = 1, #targets do
-        local i = (turn + round) % #targets + 1 -- whoever was first is second now
-        local figures = wrk(targets[i], results == short, round == 0 and 1 or SECONDS)
-        if round > 0 then -- the first is to warm up
-          add(results[i], figures)
+    for _, kind in ipairs(kinds) do
+      server.in_turn(running, round, function(target)
+        local figures = wrk(target, kind == kinds[2], round == 0 and 1 or SECONDS)
+        for _, measure in ipairs(round > 0 and measures or {}) do -- the first is to warm up
+          server.note(found, kind .. measure[1], target.name, figures[measure[1]])
         end
-      end
+      end)
     end
   end
-  ours:stop()
-  if theirs then
-    theirs:stop()
+  for _, target in ipairs(running) do
+    target:stop()
   end
-  lines("http, kept connections", kept[1], kept[2], why)
-  lines("http, a connection each", short[1], short[2], why)
+  for _, kind in ipairs(kinds) do
+    for _, measure in ipairs(measures) do
+      report.lines(("%s: %s"):format(kind, measure[2]), all, found[kind .. measure[1]])
+    end
+  end
 end

@@ -4,8 +4,10 @@ local http = require "brood.http"
 local report = require "spec.bench.lib.report"
 local server = require "spec.bench.lib.server"
 
-local REQUESTS, IDLE = 400, 15
+local ROUNDS, REQUESTS = 3, 2000
 local SETTLE = 1
+-- Once the last timeout of a connection has passed; then as often as one process wakes up in UNIT.
+local QUIET, IDLE, UNIT = 12, 45, 15
 
 local function ask(target)
   local url = ("http://127.0.0.1:%d/"):format(target.port)
@@ -14,33 +16,55 @@ local function ask(target)
   end
 end
 
-local function measure(target)
+local function measure(found, target)
   local workers, sum = target:workers(), 0
   for _, pid in ipairs(workers) do
     sum = sum + server.pss(pid)
   end
   local master = server.pss(target.process.pid)
-  return { master = { master }, worker = { sum / #workers }, total = { master + sum } }
+  server.note(found, "worker", target.name, sum / #workers)
+  server.note(found, "master", target.name, master)
+  server.note(found, "total", target.name, master + sum)
+end
+
+-- The most that one of its processes woke up.
+local function sleep_through(found, running)
+  local before = {}
+  brood.sleep(QUIET)
+  for _, target in ipairs(running) do
+    before[target] = target:sleeps()
+  end
+  brood.sleep(IDLE)
+  for _, target in ipairs(running) do
+    local most, after = 0, target:sleeps()
+    for i, count in ipairs(after) do
+      most = math.max(most, count - before[target][i])
+    end
+    server.note(found, "awake", target.name, most * UNIT / IDLE)
+  end
 end
 
 return function()
-  local ours, theirs, why = server.pair(2)
-  local found, awake = { {}, {} }, {}
-  for i, target in ipairs { ours, theirs } do
-    ask(target)
+  local found, all = {}, nil
+  for round = 1, ROUNDS do
+    local running
+    all, running = server.all(2, "timeout = 60")
+    for _, target in ipairs(running) do
+      ask(target)
+    end
     brood.sleep(SETTLE)
-    found[i] = measure(target)
+    for _, target in ipairs(running) do
+      measure(found, target)
+    end
+    if round == ROUNDS then
+      sleep_through(found, running)
+    end
+    for _, target in ipairs(running) do
+      target:stop()
+    end
   end
-  for i, target in ipairs { ours, theirs } do
-    awake[i] = target:sleeps()
-  end
-  brood.sleep(IDLE)
-  for i, target in ipairs { ours, theirs } do
-    found[i].awake = { target:sleeps() - awake[i] }
-    target:stop()
-  end
-  report.line("memory of an idle worker (PSS), KiB", found[1].worker, "nginx", found[2].worker, why)
-  report.line("memory of the master (PSS), KiB", found[1].master, "nginx", found[2].master, why)
-  report.line("memory of master and 2 workers (PSS), KiB", found[1].total, "nginx", found[2].total, why)
-  report.line(("wake-ups of all three in %d idle s"):format(IDLE), found[1].awake, "nginx", found[2].awake, why)
+  report.lines("memory of an idle worker (PSS), KiB", all, found.worker)
+  report.lines("memory of the master (PSS), KiB", all, found.master)
+  report.lines("memory of master and 2 workers (PSS), KiB", all, found.total)
+  report.lines(("most wake-ups of one process in %d idle s"):format(UNIT), all, found.awake)
 end

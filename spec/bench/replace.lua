@@ -9,20 +9,19 @@ local SETTLE = 0.4 -- seconds between kills: a crash loop is another story
 
 return function()
   local program = c.compile "first_answer"
-  local found, why = { {}, {} }, nil
+  local found, all = {}, nil
   for _ = 1, ROUNDS do
-    for i, name in ipairs { "brood", "nginx" } do
-      local target
-      target, why = server.new(name, 1)
-      if target then
-        target:start()
-        for _ = 1, KILLS do
-          brood.sleep(SETTLE)
-          table.insert(found[i], (c.figures { program, "replace", tostring(target.port) }))
-        end
-        target:stop()
-      end
+    local running
+    all, running = server.all(1)
+    for kill = 1, KILLS do
+      brood.sleep(SETTLE)
+      server.in_turn(running, kill, function(target)
+        server.note(found, "replace", target.name, (c.figures { program, "replace", tostring(target.port) }))
+      end)
+    end
+    for _, target in ipairs(running) do
+      target:stop()
     end
   end
-  report.line("worker killed until served again, ms", found[1], "nginx", found[2], why)
+  report.lines("worker killed until served again, ms", all, found.replace)
 end

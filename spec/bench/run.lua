@@ -12,7 +12,7 @@ local report = require "spec.bench.lib.report"
 local temp = require "spec.support.temp"
 local uv = require "luv"
 
-local names = { "http", "replace", "start", "memory", "spawn", "messages" }
+local names = { "http", "replace", "start", "memory", "preload", "spawn", "messages" }
 
 local function chosen()
   if not arg[1] or arg[1] == "" then

@@ -7,16 +7,16 @@ local ROUNDS = 21
 
 return function()
   local program = c.compile "first_answer"
-  local found, why = { {}, {} }, nil
+  local found, servers = {}, {}
   for _ = 1, ROUNDS do
-    for i, name in ipairs { "brood", "nginx" } do
-      local target
-      target, why = server.new(name, 2)
+    for i, name in ipairs(server.names) do
+      local target, why = server.new(name, 2)
+      servers[i] = { name = name, why = why }
       if target then
         local argv = { program, "start", tostring(target.port), target.dir .. "/log", unpack(target.argv) }
-        table.insert(found[i], (c.figures(argv)))
+        server.note(found, "start", name, (c.figures(argv, target.env)))
       end
     end
   end
-  report.line("cold start until the first answer, ms", found[1], "nginx", found[2], why)
+  report.lines("cold start until the first answer, ms", servers, found.start)
 end

@@ -28,12 +28,12 @@ enum call {
 		CALL_COUNT
 };
 
-enum { SHORT = -1 };
+enum { SHORT = -1, DIE = -2 };
 
 /* Between the shim's own files; what is not hidden is an interposed call, or for scripts. */
 #pragma GCC visibility push(hidden)
 
-/* 0, SHORT, or the errno that this call must fail with; counts it. */
+/* 0, SHORT, or the errno that this call must fail with; counts it. DIE does not return. */
 int fault_of(enum call call);
 
 /* Whether it must fail; errno is set then. */

@@ -5,6 +5,7 @@
  *
  *   BROOD_FAULT="pipe2:EMFILE:3,write:EINTR:1+"   the 3rd pipe2 fails, and every write from the 1st
  * on; a number for the errno is fine; SHORT, for reads and writes, passes on one byte;
+ * KILL ends the process in place of the call;
  * "fork:EAGAIN:2-4" is a range BROOD_FAULT_COUNTS=file     where the counts are kept, as "struct
  * count"s by enum call BROOD_FAULT_WAIT=1      count and fail nothing until fault_arm(), which a
  * script calls by LuaJIT's ffi BROOD_FAULT_EXEC=1      stay loaded in programs it executes; else
@@ -17,11 +18,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "shim.h"
@@ -76,6 +79,8 @@ static int errno_by_name(const char *name, size_t len)
 {
 	if (len == 5 && !memcmp(name, "SHORT", 5))
 		return SHORT;
+	if (len == 4 && !memcmp(name, "KILL", 4))
+		return DIE;
 	for (int i = 1; i < 256; i++) {
 		const char *known = strerrorname_np(i);
 
@@ -195,6 +200,8 @@ int fault_of(enum call call)
 	for (size_t i = 0; i < rule_count; i++) {
 		if (rules[i].call == call && n >= rules[i].from && n <= rules[i].to) {
 			atomic_fetch_add(&counts[call].failed, 1);
+			if (rules[i].err == DIE)
+				syscall(SYS_kill, getpid(), SIGKILL);
 			return rules[i].err;
 		}
 	}

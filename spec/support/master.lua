@@ -17,8 +17,11 @@ local CONFIG = [[
 local brood, posix = require "brood", require "brood.posix"
 local here = %q
 local function note(...)
-  local file = io.open(here .. "/notes", "a")
-  file:write(table.concat({ ... }, " "), "\n")
+  local file, list = io.open(here .. "/notes", "a"), { ... }
+  for i = 1, select("#", ...) do
+    list[i] = tostring(list[i])
+  end
+  file:write(table.concat(list, " "), "\n")
   file:close()
 end
 return {

@@ -13,6 +13,15 @@ function M.temp_dir()
   return dir
 end
 
+---The same, where other users may look into it.
+---@return string path
+function M.open_temp_dir()
+  local dir = assert(uv.fs_mkdtemp("/tmp/brood-open-XXXXXX"))
+  assert(uv.fs_chmod(dir, 493))
+  table.insert(dirs, dir)
+  return dir
+end
+
 ---Write a file, in a fresh directory if `path` is only a name. Directories that lack are made.
 ---@param path string
 ---@param text string

@@ -68,6 +68,86 @@ return {
     socket:close()
   end,
 
+  ["HEAD is answered like GET, without the body"] = function()
+    local master = masters.start { workers = 1 }
+    master:address()
+    for path, status in pairs { ["/health"] = 200, ["/nothing"] = 404 } do
+      local length = s.get(master.control, path).headers["content-length"]
+      local socket = s.connect(master.control)
+      socket:send(("HEAD %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):format(path))
+      local text = socket:receive_all()
+      lu.assertStrContains(text, "HTTP/1.1 " .. status)
+      lu.assertStrContains(text:lower(), "content-length: " .. length .. "\r\n")
+      lu.assertStrMatches(text, ".*\r\n\r\n")
+    end
+  end,
+
+  ["status tells of each worker how often its slot was started again, and how and why the last one ended"] = function()
+    local master = masters.start { workers = 1, app = "return function(req, res) os.exit(3) end" }
+    local first = master:pids()[1]
+    lu.assertEquals({ master:workers()[1].restarts, master:workers()[1].last_exit }, { 0 })
+    pcall(s.get, master:address(), "/")
+    s.wait(function() return (master:workers()[1] or {}).restarts == 1 end)
+    local worker = master:ready(1)[1]
+    lu.assertEquals({ worker.last_exit.pid, worker.last_exit.id, worker.last_exit.code, worker.last_exit.reason },
+      { first, 1, 3, "crash" })
+    lu.assertTrue(worker.last_exit.at > 1e9)
+    uv.kill(worker.pid, "sigkill")
+    s.wait(function() return (master:workers()[1] or {}).restarts == 2 end)
+    worker = master:ready(1)[1]
+    lu.assertNil(worker.last_exit.code)
+    lu.assertEquals({ worker.last_exit.signal, worker.last_exit.reason }, { "KILL", "signal" })
+    for _, field in ipairs { "name", "kind", "state", "pid", "uptime", "requests", "slot", "id" } do
+      lu.assertNotNil(worker[field], field)
+    end
+  end,
+
+  ["configs have sockets of their own: of one name, of names alike, and with pidfiles in one folder"] = function()
+    local runtime, root = s.temp_dir(), s.temp_dir()
+    local text = 'return { app = "app.lua", listen = "127.0.0.1:0", workers = 1, %s }'
+    local function run(path, more)
+      s.write_file(root .. "/" .. path, text:format(more or ""))
+      s.write_file((root .. "/" .. path):gsub("[^/]+$", "app.lua"), "return function() end")
+      local program = s.brood({ root .. "/" .. path }, { env = { XDG_RUNTIME_DIR = runtime } })
+      return program, program:expect("control: unix:(%S+)\n")
+    end
+    local programs, seen = {}, {}
+    for _, path in ipairs { "a/b/x.lua", "a-b/x.lua", "a/b-x.lua", "a b/x.lua", "a/b/y.lua", "a/b/x" } do
+      local program, socket = run(path)
+      programs[#programs + 1] = program
+      lu.assertNil(seen[socket], socket)
+      seen[socket] = true
+      lu.assertStrContains(s.get(socket, "/status").body, ('"pid":%d'):format(program.pid))
+    end
+    for i, name in ipairs { "one", "two" } do
+      local program, socket = run(name .. ".lua", ("pidfile = %q"):format(name .. ".pid"))
+      programs[#programs + 1] = program
+      lu.assertEquals(socket, root .. (i == 1 and "/brood.sock" or "/brood-two.sock"))
+    end
+    for _, program in ipairs(programs) do
+      lu.assertEquals(program:stop(), 0)
+    end
+    lu.assertEquals(sockets_below(runtime), {})
+  end,
+
+  ["a config whose path is long gets a name that fits, and is its own"] = function()
+    local runtime, root = s.temp_dir(), s.temp_dir() .. "/" .. ("deep/"):rep(40)
+    local found = {}
+    for _, name in ipairs { "first", "second" } do
+      local dir = root .. name .. "/" .. ("same/"):rep(20)
+      s.write_file(dir .. "app.lua", "return function() end")
+      s.write_file(dir .. "brood.lua", 'return { app = "app.lua", listen = "127.0.0.1:0", workers = 1 }')
+      local program = s.brood({ dir .. "brood.lua" }, { env = { XDG_RUNTIME_DIR = runtime } })
+      local socket = program:expect("control: unix:(%S+)\n")
+      found[socket] = program
+      lu.assertTrue(#socket <= 107)
+      lu.assertEquals(s.get(socket, "/health").status, 200)
+    end
+    for _, program in pairs(found) do
+      lu.assertEquals(program:stop(), 0)
+    end
+  end,
+
   ["status lists no processes as an empty list"] = function()
     local master = masters.start { workers = 1, config = "before_fork = function() brood.sleep(600) end" }
     master:up()

@@ -34,6 +34,22 @@ return {
     lu.assertEquals({ p:wait() }, { 0 })
   end,
 
+  ["tcp-echo: gives back what is sent, says goodbye on a graceful stop, and its client shows it"] = function()
+    local p = s.brood { "run", example "tcp-echo/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }
+    local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")
+    lu.assertEquals(output("tcp-echo/client.lua", { address, "hello", "world" }), "hello\nworld\n")
+    local socket = s.connect(address)
+    socket:send "one"
+    socket:receive "one"
+    p:kill("QUIT")
+    lu.assertEquals(socket:receive_all(), "goodbye\n")
+    socket:close()
+    lu.assertEquals({ p:wait() }, { 0 })
+    local result = s.brood({ "exec", example "tcp-echo/client.lua", address, "x" }):finish()
+    lu.assertEquals(result.code, 1)
+    lu.assertStrContains(result.stderr, "connect to " .. address .. ": connection refused")
+  end,
+
   ["messages: fork and a pipe"] = function()
     local text = output "messages/fork_pipe.lua"
     lu.assertStrMatches(text, "the child %d+ found 500500\nit exited with status 7\n")
@@ -63,5 +79,63 @@ return {
     local result = s.brood({ "exec", example "scripts/deploy.lua" }):finish()
     lu.assertEquals(result.code, 1)
     lu.assertStrContains(result.stderr, "usage: brood exec deploy.lua TARGET_DIR")
+  end,
+
+  ["hooks: each worker has a connection of its own and no privileges, and a log tells who came and went"] = function()
+    -- Whoever gives up root must still be able to read the app.
+    local dir = s.open_temp_dir()
+    s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "hooks", dir) }
+    local p = s.brood { "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }
+    local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")
+    local root = require("brood.posix").getuid() == 0
+    local user = root and require("brood.posix").getpwnam("nobody").uid or require("brood.posix").getuid()
+    for visit = 1, 5 do
+      local body = s.get(address, "/").body
+      lu.assertStrMatches(body, ("visit %d, answered by worker %%d as user %d\n"):format(visit, user))
+    end
+    lu.assertEquals(s.get(address, "/clients").body, "2 connections\n")
+    local pid = tonumber(s.read_file(dir .. "/deploy.log"):match "worker 1 %(pid (%d+)%) serves")
+    require("luv").kill(pid, "sigkill")
+    s.wait(function()
+      return s.read_file(dir .. "/deploy.log"):find "worker 3 %(pid %d+%) serves"
+    end)
+    s.wait(function()
+      return s.get(address, "/clients").body == "2 connections\n"
+    end, 5, "the dead worker's connection to end")
+    lu.assertEquals(s.get(address, "/").body:match "visit 6, ", "visit 6, ")
+    p:kill "QUIT"
+    lu.assertEquals({ p:wait() }, { 0 })
+    local log = s.read_file(dir .. "/deploy.log")
+    for _, line in ipairs {
+      "start, the database has counted 0 visits",
+      "worker 1 %(pid %d+%) is gone: signal KILL, signal, after %d requests",
+      "worker 2 %(pid %d+%) is gone: status 0, stop, after %d+ requests", "Z stop\n",
+    } do
+      lu.assertStrMatches(log, ".*" .. line .. ".*")
+    end
+    lu.assertFalse(s.exists(dir .. "/database.sock"))
+  end,
+
+  ["streaming: events end with the worker, a download is taken slowly, an upload is counted"] = function()
+    local p = s.brood { "run", example "streaming/brood.lua", "-l", "127.0.0.1:0", "-w", "1", "--control", "false" }
+    local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")
+    local listener, leaver = s.connect(address), s.connect(address)
+    for _, socket in ipairs { listener, leaver } do
+      socket:send "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
+      socket:receive "event: tick\ndata: %d+\n\n"
+    end
+    leaver:close()
+    p:expect "a listener has left"
+    local download = s.run({ "curl", "-s", "http://" .. address .. "/download?mb=20" }, { timeout = 20 * s.slow })
+    lu.assertEquals({ download.code, #download.stdout }, { 0, 20 * 2 ^ 20 })
+    local upload = s.run({ "curl", "-s", "-X", "POST", "-T", "-", "http://" .. address .. "/upload" },
+      { stdin = ("x"):rep(20 * 2 ^ 20), timeout = 20 * s.slow })
+    lu.assertStrMatches(upload.stdout, "20971520 bytes in %d+ chunks\n")
+    lu.assertEquals(s.get(address, "/nowhere").status, 404)
+    p:kill "QUIT"
+    lu.assertStrMatches(listener:receive_all(), ".*event: bye\ndata: the server stops\n\n\r\n0\r\n\r\n")
+    lu.assertEquals({ p:wait() }, { 0 })
+    lu.assertStrContains(p:stdout(), '"GET /download?mb=20 HTTP/1.1" 200 20971520 ')
+    lu.assertStrContains(p:stdout(), '"GET /events HTTP/1.1" 200 ')
   end,
 }

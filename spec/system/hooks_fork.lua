@@ -104,6 +104,7 @@ return {
       lu.assertStrContains(master:log(), name .. ": ")
       lu.assertStrContains(master:log(), "not this one")
       lu.assertStrContains(master:log(), "next try")
+      lu.assertEquals(select(2, master:log():gsub("stack traceback", "")), 1, master:log())
       lu.assertEquals(master:notes():match("exit 2"), name == "after_fork" and "exit 2" or nil)
       lu.assertEquals(master:stop "QUIT", 0)
     end

@@ -27,22 +27,6 @@ return {
     end
   end,
 
-  ["a config that does not exist, or is no Lua, is one line and status 1"] = function()
-    local missing = s.brood({}):finish()
-    lu.assertEquals(missing.code, 1)
-    lu.assertStrContains(missing.stderr, "brood.lua")
-    lu.assertStrContains(missing.stderr, "No such file")
-    local broken = s.brood({ s.write_file("x.lua", "return {\n  app = = 1\n}") }):finish()
-    lu.assertEquals(broken.code, 1)
-    lu.assertStrContains(broken.stderr, "x.lua:2:")
-    local nothing = s.brood({ s.write_file("x.lua", "local x = 1") }):finish()
-    lu.assertEquals(nothing.code, 1)
-    lu.assertStrContains(nothing.stderr, "returns nothing")
-    local raising = s.brood({ s.write_file("x.lua", "error('no database')") }):finish()
-    lu.assertEquals(raising.code, 1)
-    lu.assertStrContains(raising.stderr, "x.lua:1: no database")
-  end,
-
   ["a config may be a function of the master, and may wait"] = function()
     local dir = s.temp_dir()
     s.write_file(dir .. "/app.lua", APP)
@@ -58,6 +42,19 @@ return {
     program:expect("serve ")
     program:stop()
     lu.assertEquals(program:stdout(), "pid\ttrue\tstarting\tnil\nevent ready\t2\t2\n")
+  end,
+
+  ["what a config inherits through a metatable counts as its own"] = function()
+    local dir = s.temp_dir()
+    s.write_file(dir .. "/app.lua", APP)
+    local path = s.write_file(dir .. "/brood.lua",
+      'return setmetatable({ app = "app.lua" }, { __index = { workers = 7, app = "other.lua" } })')
+    local config = assert(loadstring(s.brood({ "check", path }):finish().stdout))()
+    lu.assertEquals({ config.app, config.workers }, { dir .. "/app.lua", 7 })
+    s.write_file(dir .. "/brood.lua", "return setmetatable({}, {\n__index = function() error('oh') end })")
+    local result = s.brood({ "check", path }):finish()
+    lu.assertEquals(result.code, 1)
+    lu.assertStrContains(result.stderr, "brood.lua:2: oh\n")
   end,
 
   ["a stop while the config still waits ends with status 0, and nothing is opened"] = function()
@@ -173,6 +170,49 @@ return {
     lu.assertStrContains(at, "127.0.0.1:")
     lu.assertEquals({ serves('listen = "127.0.0.1:0", workers = 1', { "-p", other, "-w", 2 }, env) },
       { "2", "[::]:" .. other })
+  end,
+
+  ["paths are made absolute from $PWD and never resolved, so that a moved symlink is followed"] = function()
+    local dir = s.temp_dir()
+    s.write_file(dir .. "/release-1/app.lua", APP)
+    s.write_file(dir .. "/release-1/brood.lua", 'return { app = "app.lua", listen = "unix:web.sock" }')
+    assert(require("luv").fs_symlink("release-1", dir .. "/current"))
+    for _, case in ipairs {
+      { {}, dir .. "/current", dir .. "/current" }, { { "current/brood.lua" }, dir, dir },
+      { { dir .. "/current/brood.lua" }, "/", "/" }, { { "./brood.lua" }, dir .. "/current", dir .. "/current" },
+    } do
+      local result = s.brood({ "check", unpack(case[1]) }, { cwd = case[2], env = { PWD = case[3] } }):finish()
+      lu.assertEquals(result.stderr, "")
+      local config = assert(loadstring(result.stdout))()
+      lu.assertEquals(config.app, dir .. "/current/app.lua")
+      lu.assertEquals(config.working_directory, dir .. "/current")
+      lu.assertEquals(config.listen[1].address, "unix:" .. dir .. "/current/web.sock")
+    end
+    -- A PWD that is not where we are is no guide.
+    local result = s.brood({ "check" }, { cwd = dir .. "/release-1", env = { PWD = "/tmp" } }):finish()
+    lu.assertEquals(assert(loadstring(result.stdout))().app, dir .. "/release-1/app.lua")
+  end,
+
+  ["further clusters serve on addresses of their own, with what they take from the top level"] = function()
+    local dir = s.temp_dir()
+    for _, name in ipairs { "web", "admin" } do
+      s.write_file(("%s/%s.lua"):format(dir, name), ([[
+        return function(req, res)
+          res:finish(("%s %%s %%s"):format(require("brood").worker.cluster, tostring(os.getenv("MODE"))))
+        end]]):format(name))
+    end
+    s.write_file(dir .. "/brood.lua", [[
+      return {
+        app = "web.lua", listen = "unix:web.sock", workers = 1, env = { MODE = "live" },
+        control = "unix:control.sock",
+        clusters = { admin = { app = "admin.lua", listen = "unix:admin.sock" } },
+      }]])
+    local program = s.brood({ "run", dir .. "/brood.lua", "-w", "2" })
+    program:expect("web: 2 of 2 workers serve")
+    program:expect("admin: 1 of 1 workers serve")
+    lu.assertEquals(s.get(dir .. "/web.sock").body, "web web live")
+    lu.assertEquals(s.get(dir .. "/admin.sock").body, "admin admin live")
+    lu.assertEquals({ program:stop() }, { 0 })
   end,
 
   ["-P and pidfile write the master's pid, hold off a second master, and are removed at the end"] = function()

@@ -68,7 +68,7 @@ return {
     lu.assertStrContains(quiet, "handler of GET /raise")
     local verbose = life { "-v" }
     lu.assertStrContains(verbose, " debug ")
-    lu.assertStrContains(verbose, "control: unix:")
+    lu.assertStrContains(verbose, "web: listening on 127.0.0.1:")
     local errors = life { "--log-level", "error" }
     lu.assertNotStrContains(errors, " warn ")
     lu.assertStrContains(errors, " error ")

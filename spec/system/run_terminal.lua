@@ -16,13 +16,18 @@ def until(text):
         sys.stdout.write(data.decode()); sys.stdout.flush()
         seen += data
 try:
-    until(b"workers serve")
+    if steps[0] == "quiet":
+        # Its log is elsewhere: it says by a file that it serves.
+        while not os.path.exists(os.path.join(os.path.dirname(argv[-1]), "serves")): time.sleep(0.005)
+    else: until(b"workers serve")
     for step in steps:
         if step == "ctrl-c": os.write(fd, b"\x03")
         elif step == "hangup": os.close(fd)
         elif step == "resize":
             import fcntl, termios, struct
             fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        elif step == "quiet": pass
+        elif step == "signal-HUP": os.kill(pid, signal.SIGHUP)
         elif step == "HUP": os.kill(pid, signal.SIGHUP); until(b"not available yet")
         else: until(step.encode())
     if "hangup" not in steps: until(b"(the end)")
@@ -40,13 +45,14 @@ return { server = function(req, res)
     res:finish "slow"
   end, stop = function() local file = io.open("stopped", "w") file:close() end }]]
 
-local function terminal(steps, workers)
+local function terminal(steps, workers, more)
   -- A chroot without devpts, or a build sandbox, has none.
   lu.skipIf(not s.exists("/dev/pts/ptmx"), "no terminals here")
   local dir = s.temp_dir()
   s.write_file(dir .. "/app.lua", APP)
   s.write_file(dir .. "/brood.lua", ([[
-    return { app = "app.lua", listen = "unix:web.sock", control = false, workers = %d }]]):format(workers or 2))
+    return { app = "app.lua", listen = "unix:web.sock", control = false, workers = %d, %s }]])
+      :format(workers or 2, more or ""))
   local python = s.write_file("terminal.py", PYTHON)
   return s.start({ "/usr/bin/python3", python, steps, s.binary, "run", dir .. "/brood.lua" }), dir
 end
@@ -76,6 +82,22 @@ return {
     lu.assertStrContains(result.stdout, "ended 0")
     lu.assertTrue(s.exists(dir .. "/stopped")) -- the app's stop has run: it was graceful
     lu.assertFalse(s.exists(dir .. "/web.sock"))
+  end,
+
+  ["that its output goes to files is no reason to take the terminal for gone; that it is gone, is one"] = function()
+    local files = [[stdout_path = "out.log", stderr_path = "err.log",
+      on_start = function(m) m:on("ready", function() io.open("serves", "w"):close() end) end]]
+    local function log(dir)
+      return s.read_file(dir .. "/err.log") or ""
+    end
+    local program, dir = terminal("quiet signal-HUP ctrl-c", 1, files)
+    s.wait(function() return log(dir):find "HUP: reload is not available yet" end, 10, function() return log(dir) end)
+    program:finish()
+    lu.assertNotStrContains(log(dir), "terminal has gone")
+    program, dir = terminal("quiet hangup", 1, files)
+    lu.assertStrContains(program:finish().stdout, "ended 0")
+    lu.assertStrContains(log(dir), "the terminal has gone away")
+    lu.assertTrue(s.exists(dir .. "/stopped"))
   end,
 
   ["a HUP while the terminal is there, and a resize, end nothing"] = function()

@@ -131,7 +131,7 @@ return {
   end,
 
   ["a syntax error, a raising app and a wrong value are the reason why the start fails"] = function()
-    lu.assertStrContains(fails "return = 1", "cannot start: cannot load the app: ")
+    lu.assertStrContains(fails "return = 1", "cannot start: web: cannot load the app: ")
     lu.assertStrContains(fails "error('no database')", "no database")
     lu.assertStrContains(fails "return 42", "must return a handler function(req, res), a server, or {server=")
     lu.assertStrContains(fails "return { server = 1 }", "`server` must be a handler function or a server, got number")

@@ -78,6 +78,44 @@ return {
     serves_again(master)
   end,
 
+  ["a stuck worker keeps no address for itself meanwhile, neither a port nor a Unix socket"] = function()
+    local master, pids, kill = orphan "graceful_timeout = 20, listen = { '127.0.0.1:0', 'unix:web.sock' }"
+    begin(master, "/stuck")
+    local open = s.connect("unix:" .. master.dir .. "/web.sock")
+    kill()
+    local second = masters.start { config = ("listen = { %q, 'unix:%s/web.sock' }"):format(master.at, master.dir) }
+    lu.assertEquals(second:get().body, "hello\n")
+    lu.assertEquals(s.get("unix:" .. master.dir .. "/web.sock").body, "hello\n")
+    lu.assertTrue(s.alive(pids[1]) or s.alive(pids[2]))
+    lu.assertEquals(second:stop "TERM", 0)
+    open:close()
+    for _, pid in ipairs(pids) do
+      if s.alive(pid) then uv.kill(pid, "sigkill") end
+    end
+    gone(pids, 2)
+  end,
+
+  ["one that was only busy goes on when it is not, and closes nothing that is not its listener"] = function()
+    local master = masters.start { workers = 1, app = [[
+      return function(req, res)
+        io.open("begun", "w"):close()
+        local till = require("luv").hrtime() + 6e8
+        while require("luv").hrtime() < till do end
+        local files = {}
+        for i = 1, 30 do files[i] = assert(io.open("file" .. i, "w")) end
+        require("brood").sleep(0.1)
+        for i = 1, 30 do assert(files[i]:write "x") assert(files[i]:flush()) end
+        res:finish "intact"
+      end]] }
+    local pids = master:pids()
+    local socket = begin(master, "/")
+    uv.kill(master.program.pid, "sigkill")
+    lu.assertEquals(socket:response().body, "intact")
+    master.program:wait()
+    gone(pids, 2)
+    os.remove(master.control)
+  end,
+
   ["one that still loads its app ends as well"] = function()
     local master = masters.start { app = "print 'loading' io.stdout:flush() require('brood').sleep(30)", workers = 1 }
     master.program:expect "loading"

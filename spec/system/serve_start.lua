@@ -13,7 +13,7 @@ end
 return {
   ["an after_fork that raises fails the start with its message, in a few tries"] = function()
     local log = fails { workers = 1, config = "after_fork = function() error('no tenant') end" }
-    lu.assertStrContains(log, "cannot start: after_fork: ")
+    lu.assertStrContains(log, "cannot start: web: after_fork: ")
     lu.assertStrContains(log, "no tenant")
     local _, tries = log:gsub("error %[%d+%] web: worker", "")
     lu.assertEquals(tries, 3)
@@ -23,7 +23,7 @@ return {
     local log, master = fails { workers = 2, config = [[
       before_fork = function() error('no licence') end,
       after_fork = function() note "forked" end, worker_exit = function() note "exit" end]] }
-    lu.assertStrContains(log, "cannot start: before_fork: ")
+    lu.assertStrContains(log, "cannot start: web: before_fork: ")
     lu.assertStrContains(log, "no licence")
     lu.assertEquals(master:notes(), "")
   end,

@@ -23,7 +23,7 @@ local function refused(line, expected)
   local parsed, message = args.read(words(line))
   lu.assertNil(parsed, line)
   lu.assertStrContains(message, "brood: " .. expected)
-  lu.assertStrMatches(message, "brood: .*\nTry 'brood .*--help'%.\n")
+  lu.assertStrMatches(message, "brood: .*\nTry 'brood .*help.*'%.\n")
 end
 
 function T.test_without_words_the_default_config_is_run()
@@ -66,7 +66,7 @@ function T.test_control_is_an_address_or_false()
 end
 
 function T.test_wrong_values_are_named_with_their_option()
-  refused("-s a -w many", "option '-w' must be a number of workers (1 or more), got 'many'")
+  refused("-s a -w many", "option '-w' must be a number of workers (1 to 65535), got 'many'")
   refused("-s a -w 0", "option '-w' must be")
   refused("-s a -p 65536", "option '-p' must be a port (0 to 65535), got '65536'")
   refused("-s a -l localhost", "option '-l' must be an address, got 'localhost': the port is missing")
@@ -79,7 +79,7 @@ function T.test_an_unknown_option_is_refused_with_the_nearest_name()
 end
 
 function T.test_what_comes_later_is_refused_as_not_available_yet()
-  for name in ("check init status reload restart scale start stop upgrade logs top eval"):gmatch("%l+") do
+  for name in ("status reload restart scale start stop upgrade logs top eval"):gmatch("%l+") do
     refused(name, ("command '%s' is not available yet"):format(name))
     refused(name .. " --help", "command")
   end
@@ -87,8 +87,29 @@ function T.test_what_comes_later_is_refused_as_not_available_yet()
   refused("-q status", "command 'status' is not available yet")
 end
 
+function T.test_check_takes_the_options_of_run()
+  lu.assertEquals(read "check", { command = "check" })
+  lu.assertEquals(read "check x.lua", { command = "check", config = "x.lua" })
+  lu.assertEquals(read "check -s a.lua -w 2 -p 80", { command = "check", app = "a.lua", workers = 2, port = "80" })
+  lu.assertEquals(read "-q check x.lua", { command = "check", config = "x.lua", log_level = "warn" })
+  lu.assertEquals(read "check check", { command = "check", config = "check" })
+  local _, message = args.read { "check", "-w", "x" }
+  lu.assertStrContains(message, "Try 'brood check --help'.")
+end
+
+function T.test_init_takes_a_directory()
+  lu.assertEquals(read "init", { command = "init" })
+  lu.assertEquals(read "init a/b", { command = "init", directory = "a/b" })
+  lu.assertEquals(read "init -- -x", { command = "init", directory = "-x" })
+  refused("init a b", "too many arguments: 'b'")
+  refused("init -f", "unknown option '-f'")
+  refused("-q init", "'init' comes first")
+end
+
 function T.test_a_mistyped_command_is_not_taken_for_a_config()
-  refused("statsu", "unknown command 'statsu' (did you mean 'status'?)")
+  refused("chekc", "unknown command 'chekc' (did you mean 'check'?); a config of that name is ./chekc")
+  refused("exce", "unknown command 'exce' (did you mean 'exec'?)")
+  refused("statsu", "unknown command 'statsu'; a config of that name is ./statsu") -- never what comes later
   lu.assertEquals(read("./statsu").config, "./statsu")
   lu.assertEquals(read("run status").config, "status")
   lu.assertEquals(read("production").config, "production")
@@ -110,21 +131,43 @@ function T.test_help_and_version_are_asked_for_in_every_usual_way()
   for line, topic in pairs {
     ["--help"] = "brood", ["-h"] = "brood", ["help"] = "brood", ["run --help"] = "run", ["run -h"] = "run",
     ["help run"] = "run", ["exec --help"] = "exec", ["exec -h"] = "exec", ["help exec"] = "exec",
+    ["check --help"] = "check", ["check -h"] = "check", ["help check"] = "check", ["init --help"] = "init",
+    ["init -h"] = "init", ["help init"] = "init", ["help config"] = "config", ["help help"] = "brood",
   } do
     lu.assertEquals(read(line), { command = "help", topic = topic }, line)
-    lu.assertIsString(help.texts[topic])
+    lu.assertIsString(help.text(topic))
   end
   refused("help status", "command 'status' is not available yet")
+  refused("help chek", "unknown command 'chek' (did you mean 'check'?)")
+  refused("help run x", "too many arguments: 'x'")
+end
+
+function T.test_help_config_takes_a_key_or_a_part_of_one()
+  lu.assertEquals(read "help config workers", { command = "help", topic = "config", key = "workers" })
+  lu.assertEquals(read "help config listen.mode", { command = "help", topic = "config", key = "listen.mode" })
+  refused("help config workrs", "unknown key 'workrs' (did you mean 'workers'?)")
+  refused("help config bind", "unknown key 'bind' (did you mean 'listen'?)")
+  refused("help config zzz", "unknown key 'zzz'")
+end
+
+function T.test_every_command_that_is_there_is_in_the_help()
+  local text = help.text "brood"
+  for name in ("run exec check init"):gmatch("%l+") do
+    lu.assertStrContains(text, "\n  brood " .. (name == "run" and "[run]" or name) .. " ")
+    lu.assertIsString(help.text(name))
+  end
 end
 
 function T.test_the_help_lists_every_option_and_nothing_that_comes_later()
   local listed = "-c -s -l -p -w -P --control -q -v --log-level --log-format"
   for option in listed:gmatch("%S+") do
-    lu.assertStrContains(help.texts.run, "\n  " .. option .. " ")
+    lu.assertStrContains(help.text "run", "\n  " .. option .. " ")
+    lu.assertStrContains(help.text "check", "\n  " .. option .. " ")
   end
-  for _, text in pairs(help.texts) do
-    lu.assertNil(text:match("%-D "))
-    lu.assertNil(text:match("brood status"))
+  for _, topic in ipairs(help.topics) do
+    local text = help.text(topic)
+    lu.assertNil(text:match("%-D "), topic)
+    lu.assertNil(text:match("brood status"), topic)
   end
 end
 

@@ -2,6 +2,7 @@
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local lu = require "luaunit"
+local mistakes_of = require "brood.rules.mistakes"
 local schema = require "brood.rules.schema"
 
 local T = {}
@@ -20,7 +21,7 @@ local function complaints(config, more)
   lu.assertNil(result)
   local messages = {}
   for i, mistake in ipairs(mistakes) do
-    messages[i] = mistake.message
+    messages[i] = mistakes_of.sentence(mistake)
   end
   return messages, mistakes
 end
@@ -85,7 +86,7 @@ function T.test_a_key_that_is_not_available_yet_is_refused_by_name_and_has_no_de
   for _, key in ipairs(schema.keys) do
     if key.available == false then
       local messages = complaints { app = "app.lua", [key.name] = value_of(key.example) }
-      lu.assertEquals(messages, { ("`%s` is not available yet"):format(key.name) })
+      lu.assertEquals(messages, { ("'%s' is not available yet"):format(key.name) })
       lu.assertNil(effective({ app = "app.lua" })[key.name])
     end
   end
@@ -110,13 +111,13 @@ function T.test_all_mistakes_are_listed()
     before_fork = 1,
   }
   lu.assertEquals(messages, {
-    "unknown key `worker` (did you mean `workers`?)",
-    '`listen[1]` must be an address (a port, "host:port", "[v6]:port" or "unix:/path") or a table with address =, '
+    "unknown key 'worker' (did you mean 'workers'?)",
+    'listen[1]: expected an address (a port, "host:port", "[v6]:port" or "unix:/path") or a table with address =, '
       .. 'got "nowhere": the port is missing',
-    '`listen[2].backlog` must be a whole number from 1 to 65535, got "many"',
-    '`graceful_timeout` must be a duration (a number of seconds or a string like "5s"), or false, got "abc"',
-    "`before_fork` must be a function, got 1",
-    '`app` is missing: there is nothing to run (e.g. app = "app.lua")',
+    'listen[2].backlog: expected a whole number from 1 to 65535, got "many"',
+    'graceful_timeout: expected a duration (a number of seconds or a string like "5s"), or false, got "abc"',
+    "before_fork: expected a function, got 1",
+    "'app' is missing: there is nothing to run (e.g. app = \"app.lua\")",
   })
 end
 
@@ -128,23 +129,55 @@ function T.test_a_mistake_has_its_parts_for_programs()
   lu.assertStrContains(mistakes[2].expected, "a duration")
 end
 
-function T.test_mistakes_are_counted_and_the_file_is_named()
+function T.test_one_mistake_is_a_line_and_several_are_counted_and_in_the_order_of_the_file()
   local _, mistakes = complaints { app = "app.lua", worker = 1 }
-  lu.assertEquals(schema.format(mistakes, "brood.lua"),
-    "brood.lua has a mistake:\n  unknown key `worker` (did you mean `workers`?)")
-  _, mistakes = complaints { worker = 1 }
-  lu.assertStrContains(schema.format(mistakes), "the config has 2 mistakes:\n")
+  lu.assertEquals(schema.format(mistakes, "brood.lua"), "brood.lua: unknown key 'worker' (did you mean 'workers'?)")
+  _, mistakes = complaints { worker = 1, timeout = "x", env = { A = {} } }
+  local lines = { worker = 9, timeout = 7, env = 4 }
+  local text = schema.format(mistakes, "brood.lua", function(key)
+    return lines[key]
+  end)
+  lu.assertEquals(text, [[
+brood.lua has 4 mistakes:
+  brood.lua:4: env.A: expected a string, or false, got an empty table
+  brood.lua:7: timeout: expected a duration (a number of seconds or a string like "5s"), or false, got "x"
+  brood.lua:9: unknown key 'worker' (did you mean 'workers'?)
+  brood.lua: 'app' is missing: there is nothing to run (e.g. app = "app.lua")]])
+  lu.assertStrContains(schema.format(mistakes), "the config has 4 mistakes:\n")
+end
+
+function T.test_a_line_that_is_not_certain_is_left_out()
+  local _, mistakes = complaints { app = "a", env = { A = {} } }
+  local text = schema.format(mistakes, "x.lua", function(key)
+    return ({ env = 3, ["env.A"] = false })[key]
+  end)
+  lu.assertStrMatches(text, "x.lua: env.A: .*")
+end
+
+function T.test_a_key_that_comes_later_is_checked_for_its_kind_already()
+  local wrong = {
+    command = 5, daemonize = "yes", max_requests = "many", max_requests_jitter = -1, max_memory = "big",
+    max_lifetime = "old", rollout = { surge = 0 }, signals = { TERM = "explode" }, before_exec = 1, pools = { a = 1 },
+    services = "x", backends = { 1 }, proxy = { listen = "x" },
+  }
+  for name, value in pairs(wrong) do
+    if schema.fields[name].available == false then
+      local messages = complaints { app = "a", [name] = value }
+      lu.assertStrMatches(messages[1], name .. ".*expected.*")
+      lu.assertEquals(messages[#messages], ("'%s' is not available yet"):format(name))
+    end
+  end
 end
 
 function T.test_what_other_servers_call_it_is_understood()
-  lu.assertEquals(complaint { app = "a.lua", bind = ":80" }, "unknown key `bind` (did you mean `listen`?)")
-  lu.assertEquals(complaint { app = "a.lua", cwd = "/" }, "unknown key `cwd` (did you mean `working_directory`?)")
+  lu.assertEquals(complaint { app = "a.lua", bind = ":80" }, "unknown key 'bind' (did you mean 'listen'?)")
+  lu.assertEquals(complaint { app = "a.lua", cwd = "/" }, "unknown key 'cwd' (did you mean 'working_directory'?)")
 end
 
 function T.test_a_config_that_is_no_table_is_refused()
-  lu.assertEquals(complaint(5), "the config must return a table, got 5")
-  lu.assertEquals(complaint(nil), "the config must return a table, got nil")
-  lu.assertStrContains(complaints({ "app.lua" })[1], "unknown key `1`")
+  lu.assertEquals(complaint(5), "the config must be a table, or a function that returns one; got 5")
+  lu.assertEquals(complaint(nil), "the config must be a table, or a function that returns one; got nil")
+  lu.assertStrContains(complaints({ "app.lua" })[1], "unknown key '1'")
 end
 
 function T.test_defaults_are_filled_in()
@@ -153,7 +186,9 @@ function T.test_defaults_are_filled_in()
   lu.assertEquals(config.graceful_timeout, 30)
   lu.assertEquals(config.start_timeout, 30)
   lu.assertEquals(config.working_directory, "/srv/app")
-  lu.assertEquals(config.listen, { { address = "127.0.0.1:8080", backlog = 1024, ipv6only = false } })
+  lu.assertEquals(config.listen, { {
+    address = "127.0.0.1:8080", backlog = 1024, ipv6only = false, reuseport = false,
+  } })
   lu.assertNil(config.control)
 end
 
@@ -178,20 +213,21 @@ function T.test_listen_is_one_address_or_a_list_or_tables()
   lu.assertEquals(addresses { address = 8080 }, { ":8080" })
   lu.assertEquals(addresses { "127.0.0.1:0", "127.0.0.1:0" }, { "127.0.0.1:0", "127.0.0.1:0" })
   local entry = { address = "/x", mode = "0666", owner = "root", backlog = 5 }
-  lu.assertEquals(effective({ app = "a", listen = { entry } }).listen,
-    { { address = "unix:/x", mode = "0666", owner = "root", backlog = 5, ipv6only = false } })
+  lu.assertEquals(effective({ app = "a", listen = { entry } }).listen, { {
+    address = "unix:/x", mode = "0666", owner = "root", backlog = 5, ipv6only = false, reuseport = false,
+  } })
 end
 
 function T.test_what_listen_cannot_do_is_said()
-  lu.assertStrContains(complaint { app = "a", listen = {} }, "`listen` must be")
-  lu.assertEquals(complaint { app = "a", listen = { 80, "*:80" } }, "`listen[2]` is the same address as listen[1]")
+  lu.assertStrContains(complaint { app = "a", listen = {} }, "listen: expected")
+  lu.assertEquals(complaint { app = "a", listen = { 80, "*:80" } }, "'listen[2]' is the same address as 'listen[1]'")
   lu.assertStrContains(complaint { app = "a", listen = { { address = 80, mode = "0666" } } }, "only with a Unix socket")
-  lu.assertStrContains(complaint { app = "a", listen = { { backlog = 1 } } }, "`listen[1].address` is missing")
+  lu.assertStrContains(complaint { app = "a", listen = { { backlog = 1 } } }, "'listen[1].address' is missing")
   lu.assertStrContains(complaint { app = "a", listen = { { address = "/x", mode = 666 } } }, "whether it is octal")
   lu.assertStrContains(complaint { app = "a", listen = "unix:/" .. ("x"):rep(107) }, "at most 107 bytes, got 108")
-  lu.assertStrContains(complaint { listen = 80, app = nil, clusters = nil }, "`app` is missing")
+  lu.assertStrContains(complaint { listen = 80, app = nil, clusters = nil }, "'app' is missing")
   if not keys.fd_available then
-    lu.assertEquals(complaint { app = "a", listen = "fd:web" }, '`listen` with "fd:web" is not available yet')
+    lu.assertEquals(complaint { app = "a", listen = "fd:web" }, '\'listen\' with "fd:web" is not available yet')
   end
 end
 
@@ -199,8 +235,8 @@ function T.test_control_is_an_address_a_table_or_false()
   lu.assertEquals(effective({ app = "a", control = false }).control, false)
   lu.assertEquals(effective({ app = "a", control = "/run/c.sock" }).control, { address = "unix:/run/c.sock" })
   lu.assertEquals(effective({ app = "a", control = { address = "unix:/c" } }).control, { address = "unix:/c" })
-  lu.assertStrContains(complaint { app = "a", control = "127.0.0.1:80" }, "`control` over TCP")
-  lu.assertStrContains(complaint { app = "a", control = true }, "`control` must be")
+  lu.assertStrContains(complaint { app = "a", control = "127.0.0.1:80" }, "'control' over TCP")
+  lu.assertStrContains(complaint { app = "a", control = true }, "control: expected")
 end
 
 function T.test_validating_twice_is_validating_once()
@@ -246,11 +282,32 @@ function T.test_a_port_that_is_a_path_is_a_unix_socket()
   lu.assertEquals(schema.merge({}, { app = "a" }, { PORT = "/run/x.sock" }, 1).listen, "unix:/run/x.sock")
 end
 
+-- All mistakes of a config with a command line and an environment, as text.
+local function told(cli, config, environ)
+  local merged, origins, beaten = schema.merge(cli, config, environ, 1, "/")
+  local _, mistakes = schema.validate(merged, { directory = "/", origins = origins, beaten = beaten })
+  return mistakes and schema.format(mistakes, "x.lua")
+end
+
 function T.test_a_wrong_environment_variable_is_named()
-  local merged, origins = schema.merge({}, { app = "a" }, { PORT = "http", WEB_CONCURRENCY = "many" }, 1)
-  local messages = complaints(merged, { directory = "/", origins = origins })
-  lu.assertStrContains(messages[1], 'got "http": the port is missing (from PORT in the environment)')
-  lu.assertStrContains(messages[2], 'got "many" (from WEB_CONCURRENCY in the environment)')
+  local text = told({}, { app = "a" }, { PORT = "http", WEB_CONCURRENCY = "many" })
+  lu.assertStrContains(text, "\n  PORT in the environment: listen: expected an address")
+  lu.assertStrContains(text, "\n  WEB_CONCURRENCY in the environment: workers: expected a whole number")
+end
+
+function T.test_a_wrong_option_is_named()
+  lu.assertEquals(told({ workers = 0 }, { app = "a" }), "-w: workers: expected a whole number from 1 to 65535, got 0")
+  local long = "unix:/" .. ("x"):rep(108)
+  lu.assertStrContains(told({ listen = { long } }, { app = "a" }), "-l: listen: expected the path")
+  lu.assertEquals(told({ port = "80" }, { clusters = { b = { app = "b", listen = 1 } } }),
+    "-p: 'listen' needs an 'app' that answers there")
+  local text = told({ workers = 2 }, { clusters = { b = { app = "b", listen = 1 } } })
+  lu.assertStrContains(text, "-w: 'workers' of the cluster web cannot be set")
+end
+
+function T.test_what_the_command_line_puts_aside_is_checked_all_the_same()
+  lu.assertEquals(told({ workers = 2, port = "80" }, { app = "a", workers = "four", listen = 80 }),
+    'x.lua: workers: expected a whole number from 1 to 65535, got "four"')
 end
 
 function T.test_merging_leaves_the_config_as_it_was()

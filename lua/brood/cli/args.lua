@@ -3,14 +3,21 @@
 ---
 --- `brood exec` and a plain `brood run` are taken apart by hand, because they should
 --- start fast; argparse is loaded only where there are options.
+local usage = require "brood.cli.usage"
+
+local refuse = usage.refuse
+
 local M = {}
 
 ---@class brood.Arguments
----@field command "run"|"exec"|"help"|"version"
+---@field command "run"|"check"|"exec"|"init"|"help"|"version"
 ---@field script? string of exec
 ---@field args? string[] of exec: what follows the script
----@field topic? "brood"|"run"|"exec" of help
----@field config? string of run, as the rest; nil: the default one, unless there is an app
+---@field topic? "brood"|"run"|"exec"|"check"|"init"|"config" of help
+---@field key? string of help config
+---@field markdown? boolean of help config: as the README's table
+---@field directory? string of init
+---@field config? string of run and check, as the rest; nil: the default one, unless there is an app
 ---@field app? string
 ---@field listen? string[]
 ---@field port? string digits
@@ -22,156 +29,6 @@ local M = {}
 
 --- The exit status of wrong usage.
 M.USAGE = 2
-
--- Raised inside, and turned into a result by `parse`.
----@class brood.UsageError
----@field usage string
----@field of string the command whose help helps
-
-local function refuse(of, fmt, ...)
-  error({ usage = fmt:format(...), of = of }, 0)
-end
-
-local later = {}
-for name in ([[check init status reload restart scale start stop quit terminate upgrade logs top
-  eval]]):gmatch("%l+") do
-  later[name] = true
-end
-
-local function not_yet(of, what)
-  refuse(of, "%s is not available yet", what)
-end
-
--- ---- run ----------------------------------------------------------------------------------------------------------
-
-local function address_of(name)
-  return function(text)
-    local normal, why = require("brood.rules.address").normal(text)
-    if not normal then
-      refuse("run", "option '%s' must be an address, got '%s': %s", name, text, why)
-    end
-    return text
-  end
-end
-
-local function port(text)
-  if not text:match("^%d+$") or tonumber(text) > 65535 then
-    refuse("run", "option '-p' must be a port (0 to 65535), got '%s'", text)
-  end
-  return text
-end
-
-local function workers(text)
-  local n = tonumber(text:match("^%d+$"))
-  if not n or n < 1 or n > 65535 then
-    refuse("run", "option '-w' must be a number of workers (1 or more), got '%s'", text)
-  end
-  return n
-end
-
-local function control(text)
-  if text == "false" then
-    return false
-  end
-  return address_of("--control")(text)
-end
-
-local function run_parser()
-  local parser = require "argparse" ("brood", nil, nil):add_help(false)
-  -- Its own way is to print and to exit with 1.
-  parser.error = function(_, message)
-    refuse("run", "%s", (message:gsub("\nDid you mean (.-)%?$", " (did you mean %1?)")))
-  end
-  parser:argument("words"):args "*"
-  parser:flag "-h" "--help"
-  parser:flag "--version"
-  parser:option "-c":target "config"
-  parser:option "-s":target "app"
-  parser:option "-l":target "listen":count "*":convert(address_of "-l")
-  parser:option "-p":target "port":convert(port)
-  parser:option "-w":target "workers":convert(workers)
-  -- false would read as a failed conversion, so it stays text until the end.
-  parser:option "--control":target "control"
-  parser:mutex(parser:flag "-q":target "quiet", parser:flag "-v":target "verbose")
-  parser:option "--log-level":target "log_level":choices { "debug", "info", "warn", "error" }
-  parser:option "--log-format":target "log_format":choices { "text", "json" }
-  parser:option "-P":target "pidfile"
-  parser:flag("-D"):action(function()
-    not_yet("run", "option '-D'")
-  end)
-  return parser
-end
-
-local function suspicious(word)
-  -- Files have a dot or a slash in their name; a bare word that is nearly a command was meant as one.
-  if word:find("[./]") then
-    return nil
-  end
-  local names = { "run", "exec", "help" }
-  for name in pairs(later) do
-    names[#names + 1] = name
-  end
-  return require("brood.rules.nearest").find(word, names)
-end
-
-local function check_command(word)
-  if later[word] then
-    not_yet("brood", ("command '%s'"):format(word))
-  end
-  local meant = suspicious(word)
-  if meant then
-    refuse("brood", "unknown command '%s' (did you mean '%s'?); a config of that name is ./%s", word, meant, word)
-  end
-end
-
-local function level_of(found)
-  return found.log_level or found.quiet and "warn" or found.verbose and "debug" or nil
-end
-
-local function config_of(found, words)
-  local config = words[1]
-  if words[2] then
-    refuse("run", "too many arguments: '%s'", words[2])
-  elseif config and found.config and config ~= found.config then
-    refuse("run", "two configs are named: '%s' and '%s'", found.config, config)
-  elseif config == "" or found.config == "" or found.app == "" or found.pidfile == "" then
-    refuse("run", "the name of a file is empty")
-  end
-  return found.config or config
-end
-
----@param argv string[] without the word run, when `named`
----@param named boolean whether that word was there: then nothing else is a command
----@return brood.Arguments
-local function run(argv, named)
-  local found = run_parser():parse(argv)
-  local words = found.words
-  if words[1] == "run" and not named then
-    table.remove(words, 1)
-    named = true
-  end
-  if found.help then
-    return { command = "help", topic = named and "run" or "brood" }
-  elseif found.version then
-    return { command = "version" }
-  end
-  if words[1] == "exec" and not named then
-    refuse("exec", "'exec' comes first: brood exec SCRIPT [ARG...]")
-  elseif words[1] and not named then
-    check_command(words[1])
-  end
-  local parsed = {
-    command = "run", config = config_of(found, words), app = found.app, port = found.port, workers = found.workers,
-    listen = found.listen[1] and found.listen or nil, pidfile = found.pidfile,
-    log_level = level_of(found), log_format = found.log_format,
-  }
-  if found.control then
-    parsed.control = control(found.control)
-  end
-  return parsed
-end
-
--- ---- everything else ----------------------------------------------------------------------------------------------
 
 ---@return brood.Arguments
 local function exec(argv)
@@ -191,13 +48,61 @@ local function exec(argv)
 end
 
 ---@return brood.Arguments
+local function init(argv)
+  local words, plain = {}, false
+  for i = 2, #argv do
+    local word = argv[i]
+    if not plain and (word == "-h" or word == "--help") then
+      return { command = "help", topic = "init" }
+    elseif not plain and word == "--" then
+      plain = true
+    elseif not plain and word:match("^%-") then
+      refuse("init", "unknown option '%s'", word)
+    else
+      words[#words + 1] = word
+    end
+  end
+  if words[2] then
+    refuse("init", "too many arguments: '%s'", words[2])
+  elseif words[1] == "" then
+    refuse("init", "the name of the directory is empty")
+  end
+  return { command = "init", directory = words[1] }
+end
+
+---@return brood.Arguments
+local function help_config(argv)
+  local key = argv[3]
+  if argv[4] then
+    refuse("config", "too many arguments: '%s'", argv[4])
+  elseif key == "--markdown" then
+    return { command = "help", topic = "config", markdown = true }
+  elseif key and not require("brood.cli.help").text("config", key) then
+    local schema_keys = require "brood.rules.schema_keys"
+    local meant = schema_keys.called_elsewhere[key] or require("brood.rules.nearest").find(key, schema_keys.order)
+    refuse("config", "unknown key '%s'%s", key, meant and (" (did you mean '%s'?)"):format(meant) or "")
+  end
+  return { command = "help", topic = "config", key = key }
+end
+
+---@return brood.Arguments
 local function help(argv)
   local topic = argv[2] or "brood"
-  if require("brood.cli.help").texts[topic] then
-    return { command = "help", topic = topic }
+  if topic == "config" then
+    return help_config(argv)
+  elseif argv[3] then
+    refuse("brood", "too many arguments: '%s'", argv[3])
+  elseif topic == "-h" or topic == "--help" or topic == "help" then
+    topic = "brood"
   end
-  check_command(topic)
-  refuse("brood", "unknown command '%s'", topic)
+  local texts = require "brood.cli.help"
+  if texts.text(topic) then
+    return { command = "help", topic = topic }
+  elseif usage.later[topic] then
+    usage.not_yet("brood", ("command '%s'"):format(topic))
+  end
+  local meant = require("brood.rules.nearest").find(topic, texts.topics)
+  refuse("brood", "unknown command '%s'%s", topic, meant and (" (did you mean '%s'?)"):format(meant) or "")
   error "unreachable"
 end
 
@@ -210,19 +115,21 @@ local function dispatch(argv)
     return { command = "version" }
   elseif first == "help" then
     return help(argv)
+  elseif first == "init" then
+    return init(argv)
   elseif first == nil or first == "run" and second == nil then
     return { command = "run" }
   elseif first == "run" and not argv[3] and second:match("^[^-]") then
     return { command = "run", config = second }
-  elseif first == "run" then
-    return run({ unpack(argv, 2) }, true)
+  elseif first == "run" or first == "check" then
+    return require "brood.cli.args_run"({ unpack(argv, 2) }, first)
   elseif first:match("^[^-]") then
-    check_command(first)
+    usage.check_command(first)
     if not second then
       return { command = "run", config = first }
     end
   end
-  return run({ unpack(argv) }, false)
+  return require "brood.cli.args_run" { unpack(argv) }
 end
 
 --- Take the command line apart, and print nothing.

@@ -1,6 +1,9 @@
 --- The command line: from argv to the command that does it.
 local M = {}
 
+-- A command's room has its name, but for the one whose name this file has.
+local rooms = { init = "starter" }
+
 --- Called once, as the main task.
 ---@param argv string[] with [0]
 ---@return integer? status
@@ -15,7 +18,7 @@ function M.main(argv)
   elseif parsed.command == "exec" then
     return require("brood.cli.exec").main(parsed.script, parsed.args)
   end
-  return require("brood.cli." .. parsed.command).main(parsed)
+  return require("brood.cli." .. (rooms[parsed.command] or parsed.command)).main(parsed)
 end
 
 return M

@@ -2,54 +2,94 @@
 local boot = require "brood.boot"
 local config = require "brood.master.config"
 local core = require "brood.core"
+local E = require "brood.error"
 local log = require "brood.log"
+local supervised = require "brood.supervised"
+local task = require "brood.task"
+local timer = require "brood.timer"
 
 local M = {}
+
+local HASTE = 2 -- seconds that what hooks have started has after TERM
 
 local function setup_log(options)
   core.log.setup { level = options.log_level or "info", format = options.log_format or "text" }
 end
 
 local function report(master)
-  for _, cluster in ipairs(master.config.clusters) do
-    log.info(("%s: %d of %d workers serve %s"):format(cluster.name, master.clusters[cluster.name].group:ready_count(),
-      cluster.workers, table.concat(master.listeners:addresses(cluster.name), ", ")))
+  for _, options in ipairs(master.config.clusters) do
+    local group = master.clusters[options.name].group
+    log.info(("%s: %d of %d workers serve %s"):format(options.name, group:ready_count(), group.size,
+      table.concat(master.listeners:addresses(options.name), ", ")))
   end
   if master.control then
-    log.debug("control: " .. master.control.address)
+    log.info("control: " .. master.control.address)
   end
 end
 
--- What hooks have started is stopped as well, and nothing of theirs keeps a stopped master running.
-local function leave(status)
-  require("brood.supervised").stop_all(function()
-    os.exit(status)
+-- Whoever has started it reads the reason where it was started, also when the log goes to a file.
+local function tell_failure(master, err)
+  local text = "cannot start: " .. E.text(err)
+  log.error(text)
+  if master.logs:restore() then
+    log.error(text)
+  end
+end
+
+-- What hooks have started is stopped as well, each with its own patience unless the master was told to be quick, and
+-- nothing of theirs keeps a stopped master running.
+local function leave(status, master)
+  local function now()
+    os.exit(status) -- which leaves nothing behind
+  end
+  function master.on_haste(again)
+    timer.after(again and 0 or HASTE, now)
+  end
+  if master.haste then
+    master.on_haste(false)
+  end
+  supervised.stop_all(now)
+end
+
+-- A config may wait: whoever wants it to end does not.
+local function load(options, master)
+  local loading = true
+  master:wait(function()
+    if loading then
+      leave(0, master)
+    end
   end)
+  local effective, why = config.load(options, master)
+  loading = false
+  return effective, why
 end
 
 --- Run until stopped.
 ---@param options table from the command line
----@return integer status
 function M.main(options)
   boot.forgive()
   setup_log(options)
-  local master = require("brood.master").new()
+  local master = require("brood.master").new(options)
   require("brood.master.signals").watch(master)
-  local effective, why = config.load(options, master)
-  if not effective then
+  local effective, why = load(options, master)
+  if master.state == "stopped" then
+    return -- it is ending already
+  elseif not effective then
     log.error(why)
-    return leave(1)
+    return leave(1, master)
   end
   core.posix.setproctitle("brood: master " .. effective.path)
   local ok, err = master:start(effective)
   if ok then
     report(master)
+    master.logs:settle()
   elseif err.code ~= "stopped" then
-    log.error(("cannot start: %s"):format(err))
-    return leave(1)
+    tell_failure(master, err)
+    return leave(1, master)
   end
   master:wait()
-  return leave(0)
+  task.sleep(0) -- hooks that wait for the same hear of it before the process ends
+  return leave(0, master)
 end
 
 return M

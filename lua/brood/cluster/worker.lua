@@ -6,7 +6,7 @@ local signals = require "brood.signals"
 
 ---@class brood.ClusterWorker
 ---@field pid integer? nil in before_fork
----@field id integer never reused
+---@field id integer counted over all clusters of the master, never reused
 ---@field slot integer 1 to workers; a replacement takes over its slot
 ---@field cluster string its cluster's name
 ---@field state string
@@ -102,11 +102,13 @@ end
 --- What is the same in a table of plain values.
 ---@param self brood.ClusterWorker
 ---@param now number seconds since 1970
+---@param history? table of its slot: restarts, last_exit
 ---@return table
-function M.status(self, now)
+function M.status(self, now, history)
   return {
     name = ("%s worker %d"):format(self.cluster, self.id), kind = "worker", id = self.id, slot = self.slot,
     pid = self.pid, state = self.state, uptime = now - self.started_at, requests = self.requests,
+    restarts = history and history.restarts or 0, last_exit = history and history.last_exit,
   }
 end
 

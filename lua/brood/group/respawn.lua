@@ -62,8 +62,8 @@ function M.lost(self, member)
   elseif verdict.delay > 0 then
     log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
   end
-  self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
   schedule(self, member.slot, verdict.delay)
+  self:emit("respawn", member, member.process.exit_code, member.process.exit_signal)
 end
 
 return M

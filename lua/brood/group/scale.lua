@@ -24,7 +24,8 @@ return function(self, n, done)
     end
   end
   for slot = 1, n do
-    if self.state == "running" and not self.holders[slot] and not self.retries[slot] then
+    local wanted = self.state == "running" and slot <= self.size
+    if wanted and not self.holders[slot] and not self.retries[slot] then
       self:launch(slot, all:branch())
     end
   end

@@ -1,46 +1,157 @@
 --- From a config file and the command line to the effective config: the only
---- place that reads the file. What the keys mean is rules.schema's.
+--- place that reads the file. What the keys mean is rules.schema's; what only a
+--- mistake needs (where keys stand, how errors read) is loaded only then.
 local core = require "brood.core"
 local paths = require "brood.rules.path"
-local schema = require "brood.rules.schema"
 local serve = require "brood.serve"
 local task = require "brood.task"
 
 local M = {}
 
+M.DEFAULT = "brood.lua"
+
 local HOOKS = { "on_start", "before_fork", "after_fork", "worker_ready", "worker_exit", "on_stop" }
 
--- The file's value: a table, or what the function it returned returns. Raises what is wrong with it.
-local function read(path, master)
-  local chunk, why = loadfile(path)
-  if not chunk then
-    error(why, 0)
-  end
-  serve.path_first(path)
-  local value = chunk()
+-- A handler function(req, res), a server, or { server = ... }: what `brood -s` serves.
+local function is_app(value)
   if type(value) == "function" then
+    return true
+  elseif type(value) ~= "table" then
+    return false
+  end
+  local server = rawget(value, "server")
+  return type(value.listen) == "function" or type(server) == "function"
+    or type(server) == "table" and type(server.listen) == "function"
+end
+
+-- What a metatable adds counts as well.
+local function plain(value)
+  local copy = {}
+  for _, key in ipairs(require("brood.rules.schema_keys").order) do
+    copy[key] = value[key]
+  end
+  for key, own in pairs(value) do
+    copy[key] = own
+  end
+  return copy
+end
+
+-- The value of the chunk, or what the function it returned returns. Raises what is wrong with it.
+local function evaluate(chunk, master, found)
+  local value = chunk()
+  if type(value) == "function" and debug.getinfo(value, "u").nparams < 2 then
+    found.called = true
     value = value(master)
+  end
+  found.is_app = is_app(value)
+  if type(value) == "table" and getmetatable(value) and not found.is_app then
+    value = plain(value)
   end
   return value
 end
 
--- One web cluster, as the master starts it. Without an app there is none.
-local function web(effective)
-  if not effective.app then
-    return nil
+---@class brood.ConfigSource one config, read
+---@field path? string absolute; nil without a config file
+---@field shown? string the path as it was typed
+---@field text? string
+---@field value any what it is in the end
+---@field called? boolean whether the file returned a function
+
+-- Read and run the file. Problems come back as text.
+local function read(found, master)
+  local file_errors = "brood.master.config_errors"
+  local file, why = io.open(found.path, "rb")
+  local text = file and file:read("*a")
+  if file then
+    file:close()
   end
-  local cluster = { name = "web" }
-  for _, key in ipairs { "app", "listen", "workers", "env", "working_directory", "umask", "limits", "user", "group",
-    "start_timeout", "graceful_timeout" } do
-    cluster[key] = effective[key]
+  if not text then
+    return nil, require(file_errors).unreadable(found, why)
   end
-  return cluster
+  found.text = text
+  -- A '#!' line is for the kernel.
+  local chunk
+  chunk, why = loadstring(text:sub(1, 1) == "#" and "--" .. text or text, "@" .. found.path)
+  if not chunk then
+    return nil, require(file_errors).syntax(found, why)
+  end
+  serve.path_first(found.path)
+  local ok, value = task.call(evaluate, chunk, master, found)
+  if not ok then
+    return nil, require(file_errors).raised(found, value, chunk)
+  elseif found.is_app then
+    return nil, require(file_errors).app(found)
+  elseif type(value) ~= "table" then
+    return nil, require(file_errors).no_table(found, value)
+  end
+  found.value = value
+  return true
 end
 
 ---@class brood.EffectiveConfig: brood.Config
 ---@field path string the config file, or the app where there is none
----@field clusters table[] what each cluster is started with
+---@field clusters brood.ClusterOptions[] what each cluster is started with, the web cluster first
 ---@field hooks table<string, function>
+
+local function complete(effective, found, beaten)
+  effective.path = found.path or effective.app
+  effective.clusters = require("brood.rules.clusters").list(effective, beaten.workers and beaten.workers.value)
+  effective.hooks = {}
+  for _, name in ipairs(HOOKS) do
+    effective.hooks[name] = effective[name]
+  end
+  return effective
+end
+
+---@class brood.Examined
+---@field source brood.ConfigSource
+---@field effective? brood.EffectiveConfig
+---@field mistakes? brood.Mistake[]
+---@field sound brood.Config the same, or what can be used of a config with mistakes
+---@field clusters? table<string, table> what each entry of `clusters` itself says
+---@field origins table<string, string>
+
+--- Read the config of a command line, and find all that is wrong with it.
+---@async
+---@param options table from the command line: config, app, listen, port, workers, control
+---@param master table what a config that is a function is given
+---@return brood.Examined? examined, string? why it cannot be read, as text
+function M.examine(options, master)
+  local cwd = assert(core.cwd())
+  local shown = options.config or (not options.app and M.DEFAULT) or nil
+  local found = { shown = shown, path = shown and paths.absolute(cwd, shown), named = options.config ~= nil }
+  if found.path then
+    local ok, why = read(found, master)
+    if not ok then
+      return nil, why
+    end
+  end
+  local schema = require "brood.rules.schema"
+  local cpus = core.cpus()
+  local merged, origins, beaten = schema.merge(options, found.value, core.posix.environ(), cpus, cwd)
+  local effective, mistakes, sound = schema.validate(merged, {
+    cpus = cpus, directory = found.path and paths.directory(found.path) or cwd, origins = origins, beaten = beaten,
+  })
+  sound = sound or effective
+  return {
+    source = found, mistakes = mistakes, origins = origins, sound = sound, clusters = sound.clusters,
+    effective = effective and complete(effective, found, beaten),
+  }
+end
+
+--- The mistakes of a config as text, with their lines where they are certain.
+---@param examined brood.Examined
+---@return string
+function M.explain(examined)
+  local source, line_of = examined.source, nil
+  if source.text then
+    local positions = require("brood.rules.lua_positions").find(source.text)
+    line_of = function(key)
+      return positions[key]
+    end
+  end
+  return require("brood.rules.mistakes").format(examined.mistakes, source.shown, line_of)
+end
 
 --- The effective config of a command line.
 ---@async
@@ -48,33 +159,14 @@ end
 ---@param master brood.Master what a config that is a function is given
 ---@return brood.EffectiveConfig? effective, string? why all that is wrong, as text
 function M.load(options, master)
-  local cwd = assert(core.cwd())
-  local path = options.config or (not options.app and "brood.lua") or nil
-  local config, directory = nil, cwd
-  if path then
-    path = paths.absolute(cwd, path)
-    directory = paths.directory(path)
-    local ok, value = task.call(read, path, master)
-    if not ok then
-      return nil, ("%s: %s"):format(path, value.message)
-    elseif value == nil then
-      return nil, ("%s must return a table or a function, it returns nothing"):format(path)
-    end
-    config = value
+  local examined, why = M.examine(options, master)
+  if not examined then
+    return nil, why
+  elseif examined.mistakes then
+    return nil, M.explain(examined)
   end
-  local cpus = core.cpus()
-  local merged, origins = schema.merge(options, config, core.posix.environ(), cpus, cwd)
-  local effective, mistakes = schema.validate(merged, { cpus = cpus, directory = directory, origins = origins })
-  if not effective then
-    return nil, schema.format(mistakes, path)
-  end
-  effective.path = path or effective.app
-  effective.clusters = { web(effective) }
-  effective.hooks = {}
-  for _, name in ipairs(HOOKS) do
-    effective.hooks[name] = effective[name]
-  end
-  return effective
+  require("brood.rules.schema").forget()
+  return examined.effective
 end
 
 return M

@@ -29,8 +29,10 @@ local routes = {
 }
 
 local function answer(master, req, res)
-  local route = routes[req.method .. " " .. req.path]
-  local status, body = 404, { error = ("there is no %s %s"):format(req.method, req.path) }
+  -- HEAD is GET without the body, which the server below leaves out.
+  local method = req.method == "HEAD" and "GET" or req.method
+  local route = routes[method .. " " .. req.path]
+  local status, body = 404, { error = ("there is no %s %s"):format(method, req.path) }
   if route then
     status, body = route(master)
   end
@@ -47,44 +49,71 @@ local function private_dir(path)
     and bit.band(stat.mode, 18) == 0 and path or nil
 end
 
---- Where the control socket is when the config does not say: beside the pidfile, else in a private folder under a name
---- made from the config's path.
----@param config brood.EffectiveConfig
----@return string? path
-function M.default_path(config)
-  if config.pidfile then
-    local path = paths.directory(config.pidfile) .. "/brood.sock"
-    return #path <= PATH_MAX and path or nil
+-- Paths of configs as parts of names: readable, and different for different paths.
+local function name_of(path, room)
+  local plain = path:match("^/([%w._/]+)%.lua$")
+  local name = plain and plain:gsub("/", "-")
+  if not name or #name > room then
+    local hash = 0
+    for i = 1, #path do
+      hash = bit.bxor(hash * 31 % 4294967296, path:byte(i))
+    end
+    name = path:gsub("^/", ""):gsub("%.lua$", ""):gsub("[^%w._-]+", "-")
+    -- The end of a path tells configs apart better than its beginning.
+    name = ("%s-%s"):format(name:sub(-math.max(1, room - 9)), bit.tohex(hash))
   end
-  local name = config.path:gsub("^/", ""):gsub("%.lua$", ""):gsub("[^%w._-]+", "-") .. ".sock"
+  return name
+end
+
+--- Where the control socket may be when the config does not say, the first that is free: beside the pidfile (under a
+--- name of its own where another master has taken that), else in a private folder, named after the config's path.
+---@param config brood.EffectiveConfig
+---@return string[] paths
+function M.default_paths(config)
+  if config.pidfile then
+    local dir, stem = paths.directory(config.pidfile), config.pidfile:match("([^/]+)$"):gsub("%.pid$", "")
+    local list = {}
+    for _, name in ipairs { "brood.sock", ("brood-%s.sock"):format(stem) } do
+      list[#list + 1] = #dir + 1 + #name <= PATH_MAX and dir .. "/" .. name or nil
+    end
+    return list
+  end
   local runtime = os.getenv("XDG_RUNTIME_DIR")
   local dir = runtime and private_dir(runtime) or private_dir("/run/brood")
     or private_dir(("%s/brood-%d"):format(os.getenv("TMPDIR") or "/tmp", core.posix.getuid()))
   if not dir then
-    return nil
+    return {}
   end
-  local prefix = dir == runtime and "brood-" or ""
-  local path = ("%s/%s%s"):format(dir, prefix, name)
-  if #path > PATH_MAX then
-    -- The end of a path tells configs apart better than its beginning.
-    path = ("%s/%s%s"):format(dir, prefix, name:sub(-(PATH_MAX - #dir - #prefix - 1)))
+  local prefix = dir == runtime and dir .. "/brood-" or dir .. "/"
+  local room = PATH_MAX - #prefix - #".sock"
+  return { room > 9 and prefix .. name_of(config.path, room) .. ".sock" or nil }
+end
+
+local function listen(address, once)
+  return listeners.open { address = address, mode = 384, backlog = 16, once = once } -- 0600
+end
+
+local function open_default(config)
+  local listener, err = nil, E.new("EACCES",
+    "no private folder for the control socket: set XDG_RUNTIME_DIR, or `control`")
+  for _, path in ipairs(M.default_paths(config)) do
+    listener, err = listen("unix:" .. path, true)
+    if listener or err.code ~= "EADDRINUSE" then
+      break
+    end
   end
-  return path
+  return listener, err
 end
 
 local function open(master)
   local wanted = master.config.control
   local address = wanted and wanted.address
   if not address then
-    local path = M.default_path(master.config)
-    if not path then
-      return nil, E.new("EACCES", "no private folder for the control socket: set XDG_RUNTIME_DIR, or `control`")
-    end
-    address = "unix:" .. path
+    return open_default(master.config)
   elseif not address:match("^unix:") then
     return nil, E.new("not_available", "control on TCP is not available yet: use unix:/path")
   end
-  return listeners.open { address = address, mode = 384, backlog = 16, once = not wanted } -- 0600
+  return listen(address, false)
 end
 
 --- Start it, unless the config says `control = false`. Where nobody asked for it, a failure is only logged.
@@ -107,7 +136,7 @@ function M.start(master)
     answer(master, req, res)
   end)
   local ok
-  ok, err = server:listen { listener:fd() }
+  ok, err = server:listen { fds = { listener:fd() } }
   if not ok then
     listener:close()
     return nil, E.new(err.code, "control: %s", err.message)

@@ -1,31 +1,41 @@
 --- The hooks that run in the master: called by name, so that those of the newest
---- config serve old workers too. Hooks may wait while the master's loop turns; those about one
---- worker follow upon each other, and a master that ends waits for them.
+--- config serve old workers too, and a cluster's own beat the top level's. Hooks may wait while the
+--- master's loop turns; those about one worker follow upon each other, and a master that ends waits for them.
 local core = require "brood.core"
 local E = require "brood.error"
 local task = require "brood.task"
 
 local M = {}
 
--- What a hook raises, or nil.
-local function call(master, name, ...)
-  local fn = master.config.hooks[name]
+--- Run a hook, if there is one. What it raises comes back, named after it, with its traceback.
+---@async
+---@param master brood.Master
+---@param hooks table<string, function> the config's, or a cluster's
+---@param name string
+---@return brood.Error? err
+function M.call(master, hooks, name, ...)
+  local fn = hooks[name]
   if not fn then
     return nil
   end
   local ok, err = task.call(fn, master, ...)
-  return not ok and E.new("hook", "%s", ("%s: %s"):format(name, E.text(err))) or nil
+  if ok then
+    return nil
+  end
+  local failure = E.new("hook", "%s", ("%s: %s"):format(name, tostring(err)))
+  failure.traceback = ("%s: %s"):format(name, E.text(err))
+  return failure
 end
-M.call = call
 
 --- The same; what it raises is only logged.
 ---@async
 ---@param master brood.Master
+---@param hooks table<string, function>
 ---@param name string
-function M.run(master, name, ...)
-  local err = call(master, name, ...)
+function M.run(master, hooks, name, ...)
+  local err = M.call(master, hooks, name, ...)
   if err then
-    core.uncaught(err.message)
+    core.uncaught(E.text(err))
   end
 end
 
@@ -55,11 +65,12 @@ function M.excuse_with(master, fn)
   master.excuses[coroutine.running()] = fn
 end
 
---- The running task is about to wait for the master's end.
+--- The running task is about to wait for the master's end, unless it has given a callback.
 ---@param master brood.Master
-function M.excuse(master)
+---@param cb? function
+function M.excuse(master, cb)
   local fn = master.excuses[coroutine.running() or false]
-  if fn then
+  if fn and not cb then
     fn()
   end
 end
@@ -69,7 +80,8 @@ end
 ---@param name string
 ---@param worker brood.ClusterWorker
 function M.queue(master, name, worker, ...)
-  if not master.config.hooks[name] then
+  local hooks = master.clusters[worker.cluster].hooks
+  if not hooks[name] then
     return
   end
   local n, args = select("#", ...), { ... }
@@ -78,7 +90,7 @@ function M.queue(master, name, worker, ...)
   queue = queue or {}
   master.hooking[worker] = queue
   table.insert(queue, function()
-    M.run(master, name, worker, unpack(args, 1, n))
+    M.run(master, hooks, name, worker, unpack(args, 1, n))
   end)
   if first then
     task.spawn(run_queue, master, worker, queue)

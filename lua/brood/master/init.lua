@@ -1,15 +1,15 @@
---- The master of a config: opens its sockets, starts its clusters, and ends when
---- all below it has. What a cluster or a worker is, is decided below; what the
---- config says, in master.config; what signals mean, in master.signals.
+--- The master of a config, as hooks, signals and the control server see it: what
+--- can be asked of it. How it starts is master.start's, how it ends master.stop's; what a
+--- cluster or a worker is, is decided below; what the config says, in master.config.
 local clock = require "brood.clock"
-local cluster = require "brood.cluster"
-local control = require "brood.master.control"
 local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
+local logs = require "brood.master.logs"
+local start = require "brood.master.start"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
@@ -20,6 +20,10 @@ local task = require "brood.task"
 ---@field config brood.EffectiveConfig? nil while a config that is a function runs
 ---@field clusters table<string, brood.WebCluster> by name
 ---@field workers brood.ClusterWorker[] those that are alive
+---@field pools table<string, table> by name
+---@field services table<string, table> by name
+---@field failure brood.Error? why it could not start
+---@field old_pid integer? the old master's, during an upgrade
 ---@field state "starting"|"ready"|"stopping"|"stopped"
 local Master = emitter.mixin {}
 
@@ -31,6 +35,8 @@ Master.__index = function(self, name)
 end
 
 local M = {}
+
+local WORKERS_MAX = 65535
 
 --- The workers of all clusters that are alive.
 ---@return brood.ClusterWorker[]
@@ -44,110 +50,7 @@ function Master:all_workers()
   return list
 end
 
-local function make_cluster(self, options)
-  local wanted = {
-    hooks = self.config.hooks, master = self,
-    fds = function()
-      return self.listeners:fds(options.name)
-    end,
-  }
-  for key, value in pairs(options) do
-    wanted[key] = value
-  end
-  local web, err = cluster.new(wanted)
-  if not web then
-    return nil, E.new(err.code, "%s: %s", options.name, err.message)
-  end
-  web:on("online", function(worker)
-    self:emit("online", worker)
-    hooks.queue(self, "worker_ready", worker)
-  end)
-  web:on("exit", function(worker, code, signal)
-    self:emit("exit", worker, code, signal)
-    hooks.queue(self, "worker_exit", worker, code, signal)
-  end)
-  web:on("message", function(worker, value, fd)
-    self:emit("message", worker, value, fd)
-  end)
-  self.clusters[options.name] = web
-  self.order[#self.order + 1] = web
-  return true
-end
-
--- ---- start ----------------------------------------------------------------------------------------------------------
-
-local function called_off()
-  return E.new("stopped", "stopped before it had started")
-end
-
-local function take_pidfile(self)
-  local path, err = self.config.pidfile, nil
-  if path then
-    self.pid_holder, err = core.pidfile.open(path)
-    self.pidfile = self.pid_holder and path
-  end
-  return err == nil, err
-end
-
--- Everything that may fail before the first fork. A stop may come wherever it waits.
-local function prepare(self)
-  local ok, err = core.posix.chdir(self.config.working_directory)
-  if not ok then
-    return nil, E.new(err.code, "working_directory %s: %s", self.config.working_directory, err.message)
-  end
-  ok, err = take_pidfile(self)
-  if not ok then
-    return nil, err
-  end
-  ok, err = self.listeners:open(self.config.clusters, function()
-    return self.state ~= "starting"
-  end)
-  if not ok then
-    return nil, err
-  end
-  ok, err = control.start(self)
-  if not ok then
-    return nil, err
-  end
-  err = hooks.call(self, "on_start", "start")
-  self.begun = err == nil
-  return err == nil, err
-end
-
-local function start(self, done)
-  local ok, err = prepare(self)
-  if self.state ~= "starting" then
-    if self.state == "stopped" then
-      stop.release(self) -- what was opened since
-    end
-    return done(called_off())
-  end
-  for _, options in ipairs(ok and self.config.clusters or {}) do
-    ok, err = make_cluster(self, options)
-    if not ok then
-      break
-    end
-  end
-  if not ok then
-    return stop.begin(self, "terminate", function()
-      done(err)
-    end)
-  end
-  stop.each(self.order, function(web, one_less)
-    web:start(one_less)
-  end, function(failure)
-    if self.state ~= "starting" then
-      return done(failure or called_off())
-    elseif failure then
-      return stop.begin(self, "terminate", function()
-        done(failure)
-      end)
-    end
-    self.state = "ready"
-    self:emit("ready")
-    done()
-  end)
-end
+-- ---- start and stop -------------------------------------------------------------------------------------------------
 
 --- Open the sockets and start the clusters. nil and the reason when it cannot serve; nothing is left then.
 ---@async
@@ -161,8 +64,6 @@ function Master:start(config, cb)
     task.spawn(start, self, done)
   end)
 end
-
--- ---- stop -----------------------------------------------------------------------------------------------------------
 
 -- A worker has a copy of the master, which can do nothing for it.
 local function check_here(self, name)
@@ -181,7 +82,7 @@ function Master:quit(cb)
       log.info("stopping gracefully")
     end
     stop.begin(self, "stop", done)
-    hooks.excuse(self)
+    hooks.excuse(self, cb)
   end)
 end
 
@@ -192,8 +93,13 @@ function Master:terminate(cb)
   check_here(self, "terminate")
   return task.run(cb, "master:terminate", function(done)
     log.info("stopping quickly")
+    local again = self.haste
+    self.haste = true
+    if self.on_haste then
+      self.on_haste(again)
+    end
     stop.begin(self, "terminate", done)
-    hooks.excuse(self)
+    hooks.excuse(self, cb)
   end)
 end
 
@@ -206,23 +112,94 @@ function Master:wait(cb)
       return done()
     end
     table.insert(self.waiters, done)
+    hooks.excuse(self, cb)
   end)
 end
 
 -- ---- what hooks, scripts and the control server ask -----------------------------------------------------------------
+
+-- The cluster of that name; raises two levels up where there is none.
+local function find_cluster(self, method, name)
+  local web = self.clusters[name]
+  if web then
+    return web
+  end
+  local known = {}
+  for _, each in ipairs(self.order) do
+    known[#known + 1] = each.name
+  end
+  local which = #known > 0 and "the clusters are: " .. table.concat(known, ", ") or "there are no clusters yet"
+  error(("master:%s: there is no cluster '%s'; %s"):format(method, tostring(name), which), 3)
+end
 
 --- Send a message to the workers of all clusters, or of one.
 ---@param value any
 ---@param name? string a cluster's
 function Master:broadcast(value, name)
   check_here(self, "broadcast")
-  if name and not self.clusters[name] then
-    error(("there is no cluster '%s'"):format(name), 2)
+  local list = name ~= nil and { find_cluster(self, "broadcast", name) } or self.order
+  for _, web in ipairs(list) do
+    web:send(value)
   end
-  for _, web in ipairs(self.order) do
-    if name == nil or name == web.name then
-      web:send(value)
+end
+
+local function not_now(self, method)
+  if self.state == "stopping" or self.state == "stopped" then
+    return E.new("stopped", "master:%s: the master is %s", method, self.state)
+  end
+end
+
+--- Keep n workers of a cluster ("web" unless named) from now on. Returns when those that lack are ready and those that
+--- are too many have finished and gone. Before the start it is the number to start with.
+---@async
+---@param name string|integer the cluster, or n
+---@param n? integer|fun(err: brood.Error?) 0 to 65535; the callback where `name` is n
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err
+function Master:scale(name, n, cb)
+  check_here(self, "scale")
+  if type(name) == "number" then
+    name, n, cb = "web", name, n
+  end
+  local web = find_cluster(self, "scale", name)
+  if type(n) ~= "number" or n < 0 or n > WORKERS_MAX or n % 1 ~= 0 then
+    error(("master:scale: the number of workers must be a whole one from 0 to %d, got %s"):format(WORKERS_MAX,
+      tostring(n)), 2)
+  end
+  return task.run(cb, "master:scale", function(done)
+    local err = not_now(self, "scale")
+    if err then
+      return done(err)
     end
+    if n ~= web.group.size then
+      log.info(("%s: scaling from %d to %d workers"):format(name, web.group.size, n))
+    end
+    web:scale(n, done)
+  end)
+end
+
+--- Take all workers away gracefully; the master stays, with its sockets, and `scale` brings workers back.
+---@async
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err
+function Master:drain(cb)
+  check_here(self, "drain")
+  return task.run(cb, "master:drain", function(done)
+    local err = not_now(self, "drain")
+    if err then
+      return done(err)
+    end
+    log.info("draining: all workers finish and go, the master stays")
+    stop.each(self.order, function(web, one_less)
+      web:scale(0, one_less)
+    end, done)
+  end)
+end
+
+for _, name in ipairs { "reload", "reopen", "upgrade" } do
+  Master[name] = function(self)
+    check_here(self, name)
+    error(("master:%s is not available yet"):format(name), 2)
   end
 end
 
@@ -241,12 +218,14 @@ function Master:status()
 end
 
 --- A master; nothing is opened or started yet.
+---@param options? { log_format: string? } from the command line
 ---@return brood.Master
-function M.new()
+function M.new(options)
   return setmetatable({
-    pid = core.posix.getpid(), clusters = {}, order = {}, stoppers = {}, waiters = {}, hooking = {},
-    excuses = setmetatable({}, { __mode = "k" }),
-    state = "starting", started_at = clock.unix(), listeners = listeners.new(),
+    pid = core.posix.getpid(), clusters = {}, pools = {}, services = {}, order = {}, last_worker = 0,
+    stoppers = {}, waiters = {}, hooking = {}, excuses = setmetatable({}, { __mode = "k" }), terminals = {},
+    state = "starting", started_at = clock.unix(), listeners = listeners.new(), logs = logs.new(),
+    log_format = options and options.log_format or "text",
   }, Master)
 end
 

@@ -65,52 +65,152 @@ local function identity(entry)
   return copy
 end
 
---- Open the sockets of all clusters. On failure those opened so far are closed again.
----@async
----@param clusters table[] with name and listen
----@param called_off fun(): boolean
+-- ---- one cluster's sockets ------------------------------------------------------------------------------------------
+
+-- An address is a list of sockets: one that all workers share, or one for each slot.
+---@class brood.Sockets
+---@field entries {entry: table, list: userdata[]}[]
+local Sockets = {}
+Sockets.__index = Sockets
+
+local function is_unix(entry)
+  return tostring(entry.address):match "^unix:" ~= nil
+end
+
+-- The others of an address are where the first one is: port 0 is one port for all.
+local function open_more(self, entry, list, n)
+  local next_entry = {}
+  for key, value in pairs(entry) do
+    next_entry[key] = value
+  end
+  next_entry.address = list[1]:address()
+  while #list < n do
+    local listener, err = core.listener.open(next_entry)
+    if not listener then
+      return nil, E.new(err.code, "cannot listen on %s for worker slot %d: %s", next_entry.address, #list + 1,
+        err.message)
+    end
+    list[#list + 1] = listener
+    self.all[#self.all + 1] = listener
+  end
+  return true
+end
+
+--- How many slots have sockets of their own: those of `reuseport`. 0 where there are none.
+---@return integer
+function Sockets:slots()
+  for _, one in ipairs(self.entries) do
+    if one.entry.reuseport then
+      return #one.list
+    end
+  end
+  return 0
+end
+
+--- See that there are n slots with sockets, where they have sockets of their own. None is ever closed before the end:
+--- that would reset the connections that wait in it.
+---@param n integer
 ---@return true? ok, brood.Error? err
-function Listeners:open(clusters, called_off)
-  for _, cluster in ipairs(clusters) do
-    local list = {}
-    self.by_cluster[cluster.name] = list
-    for _, entry in ipairs(cluster.listen) do
-      local wanted, err = identity(entry)
-      local listener
-      if wanted then
-        listener, err = M.open(wanted, called_off)
+function Sockets:grow(n)
+  for _, one in ipairs(self.entries) do
+    if one.entry.reuseport then
+      local ok, err = open_more(self.owner, one.entry, one.list, n)
+      if not ok then
+        return nil, err
       end
-      if not listener then
-        self:close()
-        return nil, E.new(err.code, "cannot listen on %s: %s", entry.address, err.message)
-      end
-      list[#list + 1] = listener
-      self.all[#self.all + 1] = listener
     end
   end
   return true
 end
 
---- The descriptors of a cluster's sockets.
----@param name string
+--- The descriptors that belong to a slot alone.
+---@param slot integer
 ---@return integer[]
-function Listeners:fds(name)
+function Sockets:own(slot)
   local fds = {}
-  for i, listener in ipairs(self.by_cluster[name] or {}) do
-    fds[i] = listener:fd()
+  for _, one in ipairs(self.entries) do
+    if one.entry.reuseport and one.list[slot] then
+      fds[#fds + 1] = one.list[slot]:fd()
+    end
   end
   return fds
+end
+
+--- The descriptors that all workers share.
+---@return integer[]
+function Sockets:shared()
+  local fds = {}
+  for _, one in ipairs(self.entries) do
+    if not one.entry.reuseport then
+      fds[#fds + 1] = one.list[1]:fd()
+    end
+  end
+  return fds
+end
+
+--- Where they listen, with real ports.
+---@return string[]
+function Sockets:addresses()
+  local list = {}
+  for i, one in ipairs(self.entries) do
+    list[i] = one.list[1]:address()
+  end
+  return list
+end
+
+-- ---- all of them ----------------------------------------------------------------------------------------------------
+
+local function open_one(self, sockets, given, workers, called_off)
+  local entry, err = identity(given)
+  local listener
+  if entry and entry.reuseport and is_unix(entry) then
+    entry, err = nil, E.new("EINVAL", "reuseport is for TCP: a Unix socket has one queue")
+  end
+  if entry then
+    listener, err = M.open(entry, called_off)
+  end
+  if not listener then
+    return nil, E.new(err.code, "cannot listen on %s: %s", given.address, err.message)
+  end
+  self.all[#self.all + 1] = listener
+  local list = { listener }
+  table.insert(sockets.entries, { entry = entry, list = list })
+  return not entry.reuseport or open_more(self, entry, list, workers)
+end
+
+--- Open the sockets of all clusters. On failure those opened so far are closed again.
+---@async
+---@param clusters table[] with name, listen and workers
+---@param called_off fun(): boolean
+---@return true? ok, brood.Error? err
+function Listeners:open(clusters, called_off)
+  for _, cluster in ipairs(clusters) do
+    local sockets = setmetatable({ entries = {}, owner = self }, Sockets)
+    self.by_cluster[cluster.name] = sockets
+    for _, given in ipairs(cluster.listen) do
+      local ok, err = open_one(self, sockets, given, cluster.workers, called_off)
+      if not ok then
+        self:close()
+        return nil, err
+      end
+    end
+  end
+  return true
+end
+
+--- The sockets of a cluster.
+---@param name string
+---@return brood.Sockets
+function Listeners:of(name)
+  return self.by_cluster[name]
 end
 
 --- Where a cluster listens, with real ports.
 ---@param name string
 ---@return string[]
 function Listeners:addresses(name)
-  local list = {}
-  for i, listener in ipairs(self.by_cluster[name] or {}) do
-    list[i] = listener:address()
-  end
-  return list
+  local sockets = self.by_cluster[name]
+  return sockets and sockets:addresses() or {}
 end
 
 function Listeners:close()

@@ -66,16 +66,22 @@ M.actions = {
   TTOU = not_available("TTOU", "scaling"),
 }
 
---- From now on signals do this to the master, until it ends.
+--- Which of its standard descriptors are terminals: asked again after they have been sent elsewhere.
 ---@param master brood.Master
-function M.watch(master)
-  supervised.unguard_signals()
+function M.look_at_terminals(master)
   master.terminals = {}
   for fd = 0, 2 do
     if is_terminal(fd) then
       table.insert(master.terminals, fd)
     end
   end
+end
+
+--- From now on signals do this to the master, until it ends.
+---@param master brood.Master
+function M.watch(master)
+  supervised.unguard_signals()
+  M.look_at_terminals(master)
   for name, action in pairs(M.actions) do
     signals.on(name, function()
       action(master)

@@ -28,6 +28,7 @@ function M.release(self)
     self.control = nil
   end
   self.listeners:close()
+  self.logs:close()
   if self.pid_holder then
     self.pid_holder:close()
     self.pid_holder, self.pidfile = nil, nil
@@ -74,7 +75,7 @@ local function finish(self)
     hooks.excuse_with(self, self.cut)
     hooks.wait(self)
     if self.begun then
-      hooks.run(self, "on_stop")
+      hooks.run(self, self.config.hooks, "on_stop")
     end
     hooks.excuse_with(self, nil)
     over()
@@ -93,6 +94,7 @@ function M.begin(self, how, done)
   local first = self.state ~= "stopping"
   self.state = "stopping"
   if first then
+    self:emit("stopping")
     -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait.
     self.listeners:close()
   end

@@ -106,7 +106,11 @@ function M.terminate(process, run)
     return M.kill(run)
   end
   run.asked, run.asked_at, run.deadline = number, now(), nil
-  signal(run, number)
+  if process.options.leader_alone then
+    run.proc:signal(number) -- what the others do may be what it has to finish
+  else
+    signal(run, number)
+  end
   signal(run, CONT) -- one that is stopped would not see it otherwise
   if patience then
     arm_kill(process, run, patience)
@@ -174,7 +178,8 @@ end
 ---@param run table
 ---@param gone fun(code: integer?, signum: integer?)
 function M.reap(process, run, gone)
-  local asked = run.asked and not run.killed -- whose turn is over already, the rest of its group goes with it
+  -- Where its turn is over already, or the others were never asked, the rest of its group goes with it.
+  local asked = run.asked and not run.killed and not process.options.leader_alone
   M.cancel_timers(run)
   if run.grouped and not asked then
     -- The zombie still holds the number, so this cannot hit a stranger.

@@ -28,6 +28,21 @@ local function unix(path)
   return { kind = "unix", path = path }
 end
 
+-- "[...]": an IPv6 address, perhaps with a zone.
+local function bracketed(host, port)
+  local digits = host:match("^[%x:.]+$") or host:match("^([%x:.]+)%%[%w._-]+$")
+  if not digits or not digits:find(":", 1, true) then
+    return nil, ("'[%s]' is not an IPv6 address"):format(host)
+  end
+  return tcp(host, port)
+end
+
+-- Digits and dots alone are meant as an IPv4 address, never as a name.
+local function is_bad_ipv4(host)
+  local a, b, c, d = host:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
+  return host:match("^[%d.]+$") and not (a and math.max(a, b, c, d) <= 255)
+end
+
 --- Take an address apart. A bare port, ":port" and "*:port" mean all interfaces; what begins
 --- with "/" or "./" is the path of a Unix socket.
 ---@param value any
@@ -52,12 +67,9 @@ function M.parse(value)
   elseif value:match("^%d+$") then
     return tcp(nil, value)
   end
-  local host, port = value:match("^%[([%x:.%%%w]+)%]:(.*)$")
+  local host, port = value:match("^%[([^%]]*)%]:(.*)$")
   if host then
-    if not host:find(":", 1, true) then
-      return nil, "brackets are for IPv6 addresses"
-    end
-    return tcp(host, port)
+    return bracketed(host, port)
   end
   host, port = value:match("^(.*):([^:]*)$")
   if not host then
@@ -68,6 +80,8 @@ function M.parse(value)
     return tcp(nil, port)
   elseif not host:match("^[%w._-]+$") then
     return nil, ("'%s' is not a host"):format(host)
+  elseif is_bad_ipv4(host) then
+    return nil, ("'%s' is not an IPv4 address"):format(host)
   end
   return tcp(host, port)
 end

@@ -33,6 +33,8 @@ local M = {}
 ---@field message string the whole sentence
 ---@field problem? string what follows the key in it
 ---@field expected? string
+---@field got? string the value of a "type" mistake, as it is shown
+---@field why? string what "got" does not say
 ---@field suggestion? string the nearest known name
 ---@field source? string where the value comes from, when not from the table that was checked
 
@@ -135,7 +137,7 @@ function M.wrong(spec, value, path, report, why)
   if why then
     problem = ("%s: %s"):format(problem, why)
   end
-  report { key = path, kind = "type", problem = problem, expected = expected }
+  report { key = path, kind = "type", problem = problem, expected = expected, got = show(value), why = why }
   return false
 end
 
@@ -209,8 +211,9 @@ end
 ---@param path string
 ---@param report brood.Report
 ---@param order? string[] of the fields, for the order of the mistakes
----@return boolean ok, table normalised a copy
-function M.record(fields, given, path, report, order)
+---@param bare? boolean leave out the defaults
+---@return boolean ok, table normalised a copy, without what was wrong
+function M.record(fields, given, path, report, order, bare)
   local all_ok, result = all_known(fields, given), {}
   if not all_ok then
     report_unknown(fields, given, path, report)
@@ -222,17 +225,21 @@ function M.record(fields, given, path, report, order)
       local expected = M.expected(spec)
       report { key = where, kind = "missing", problem = "is missing: it must be " .. expected, expected = expected }
       ok = false
-    elseif value == nil and spec.available == false then
+    elseif value == nil and (bare or spec.available == false) then
       normal = nil -- what cannot be given has no effect either, so it has no default
     elseif value == nil then
       normal = copy(spec.default)
-    elseif spec.available == false then
-      report { key = where, kind = "unavailable", problem = "is not available yet" }
-      ok = false
     else
       ok, normal = M.check(spec, value, where, report)
+      if spec.available == false then
+        report { key = where, kind = "unavailable", problem = "is not available yet" }
+        ok = false
+      end
     end
-    result[name], all_ok = normal, all_ok and ok
+    if ok then
+      result[name] = normal
+    end
+    all_ok = all_ok and ok
   end
   return all_ok, result
 end

@@ -36,6 +36,8 @@ local list = {
   -- room worker: a cluster's workers
   { name = "stats", number = 32, sender = "child", room = "worker" }, -- value: a table of counters
   { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a descriptor; value: which log
+  { name = "listen", number = 34, sender = "parent", room = "worker" }, -- with a socket to accept from as well
+  { name = "look", number = 35, sender = "parent", room = "worker" }, -- for connections: a sibling may have left some
 
   -- room user: what users send
   { name = "message", number = 128, sender = "both", room = "user" },

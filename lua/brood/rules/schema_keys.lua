@@ -1,5 +1,7 @@
 --- Every key that the config file can have, in the order of the reference: kind, default,
---- documentation, example. Nothing here checks anything; `brood.rules.schema` does.
+--- documentation, example, and the options of the command line that set it. From this table
+--- configs are checked, and `brood check`, `brood init`, `brood run --help`, `brood help
+--- config` and the README's table are made. Nothing here checks anything; `brood.rules.schema` does.
 ---
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
@@ -10,6 +12,8 @@ local M = {}
 ---@field of_cluster? boolean whether an entry of `clusters` takes it as well
 ---@field doc string
 ---@field default_doc? string where the default is computed
+---@field options? string[][] of the command line: { "-w N", documentation where the key's own does not do }
+---@field environ? string the variable that is looked at when the config does not say
 
 --- What a table in `listen` takes beside or in place of text.
 ---@type table<string, brood.Spec>
@@ -20,8 +24,8 @@ M.listen_fields = {
     doc = "how many connections may wait to be accepted", example = "1024",
   },
   reuseport = {
-    type = "boolean", default = false, available = false,
-    doc = "a socket of its own for each worker", example = "true",
+    type = "boolean", default = false,
+    doc = "a socket of its own for each worker (TCP)", example = "true",
   },
   ipv6only = {
     type = "boolean", default = false,
@@ -42,14 +46,24 @@ M.listen_entry = {
 --- What `control` takes as a table.
 ---@type table<string, brood.Spec>
 M.control_fields = {
-  address = { type = "address", doc = "a Unix socket, or a TCP address together with a token" },
-  token = { type = "name", available = false, doc = "the bearer token that a TCP client must send" },
-  eval = { type = "boolean", default = true, available = false, doc = "whether `brood eval` is allowed" },
+  address = {
+    type = "address", doc = "a Unix socket, or a TCP address together with a token",
+    example = '"unix:/run/app/control.sock"',
+  },
+  token = {
+    type = "name", available = false, doc = "the bearer token that a TCP client must send",
+    example = '"secret"',
+  },
+  eval = {
+    type = "boolean", default = true, available = false, doc = "whether `brood eval` is allowed", example = "false",
+  },
 }
 
 local rollout_fields = {
-  surge = { type = "integer", min = 1, default = 1, doc = "how many replacements start at once" },
-  pause = { type = "duration", default = 0, doc = "the wait between one replacement and the next" },
+  surge = { type = "integer", min = 1, default = 1, doc = "how many replacements start at once", example = "2" },
+  pause = {
+    type = "duration", default = 0, doc = "the wait between one replacement and the next", example = '"1s"',
+  },
 }
 
 local actions = { "reload", "quit", "terminate", "scale_up", "scale_down", "drain", "reopen", "upgrade" }
@@ -70,8 +84,8 @@ local of_cluster = { of_cluster = true }
 M.keys = {
   {
     name = "app", type = "path", of_cluster = true,
-    doc = "the Lua file that each worker serves; without one (or a command) there is no web cluster",
-    example = '"app.lua"',
+    doc = "the Lua file that each worker serves; without one there is no web cluster",
+    example = '"app.lua"', options = { { "-s APP", "the Lua file that each worker serves" } },
   },
   {
     name = "command", type = "argv", available = false, of_cluster = true,
@@ -81,24 +95,31 @@ M.keys = {
   {
     name = "listen", type = "list", single = true, min = 1, of = M.listen_entry, of_cluster = true,
     default_doc = '"127.0.0.1:8080"',
-    doc = "where to accept connections: one address or a list; a port alone means all interfaces",
+    doc = "where to accept connections: one address or a list; a port alone means all interfaces, and a table adds "
+      .. "backlog, reuseport, ipv6only, or mode, owner and group of a Unix socket",
     example = '{ "127.0.0.1:8080", "unix:/run/app.sock", { address = "[::]:80", backlog = 4096 } }',
+    fields = M.listen_fields, environ = "PORT",
+    options = {
+      { "-l ADDR", 'listen on "host:port", "[v6]:port", a port or "unix:/path"; may be repeated' },
+      { "-p PORT", "listen on this port, on all interfaces" },
+    },
   },
   {
     name = "workers", type = "integer", min = 1, max = 65535, of_cluster = true, default_doc = "one per cpu",
-    doc = "how many processes serve", example = "4",
+    doc = "how many processes serve", example = "4", environ = "WEB_CONCURRENCY", options = { { "-w N" } },
   },
   {
-    name = "timeout", type = "duration", off = true, default = 60, available = false, of_cluster = true,
+    name = "timeout", type = "duration", off = true, min = 0.1, default = 60, of_cluster = true,
     doc = "a worker whose event loop has not turned for so long is killed", example = '"30s"',
   },
   {
-    name = "preload", type = "boolean", default = false, available = false, of_cluster = true,
+    name = "preload", type = "boolean", default = false, of_cluster = true,
     doc = "load the app in the master before forking, so that workers share its memory", example = "true",
   },
   {
     name = "daemonize", type = "boolean", default = false, available = false,
     doc = "run in the background; the command returns once the daemon serves", example = "true",
+    options = { { "-D" } },
   },
   {
     name = "working_directory", type = "path", of_cluster = true, default_doc = "the folder of the config",
@@ -106,24 +127,26 @@ M.keys = {
   },
   {
     name = "pidfile", type = "path",
-    doc = "where the master writes its pid", example = '"/run/app.pid"',
+    doc = "where the master writes its pid, locked while it runs and removed at its end", example = '"/run/app.pid"',
+    options = { { "-P FILE", "write the master's pid there while it runs" } },
   },
   {
-    name = "stdout_path", type = "path", available = false,
-    doc = "the file that stdout goes to, reopened on USR1", example = '"log/out.log"',
+    name = "stdout_path", type = "path",
+    doc = "the file that stdout goes to, appended to and made if need be", example = '"log/out.log"',
   },
   {
-    name = "stderr_path", type = "path", available = false,
-    doc = "the file that stderr and the log go to, reopened on USR1", example = '"log/err.log"',
+    name = "stderr_path", type = "path",
+    doc = "the file that stderr and the log go to, appended to and made if need be", example = '"log/err.log"',
   },
   {
-    name = "access_log", any_of = { { type = "path" }, { type = "function" } }, available = false, of_cluster = true,
+    name = "access_log", any_of = { { type = "path" }, { type = "function" } }, off = true, of_cluster = true,
     doc = 'a line for each request: a path, "-" for stdout, or a function(req, status, bytes, seconds) that returns it',
     example = '"-"',
   },
   {
     name = "user", type = "user", of_cluster = true,
-    doc = "the user that workers become for good", example = '"www-data"',
+    doc = "the user that workers become for good, with its groups, after `after_fork` and before the app is loaded",
+    example = '"www-data"',
   },
   {
     name = "group", type = "group", of_cluster = true,
@@ -176,6 +199,7 @@ M.keys = {
     name = "control", type = "control", off = true, default_doc = "a private Unix socket",
     doc = "the address of the control server; false: none", example = '"unix:/run/app/control.sock"',
     fields = M.control_fields,
+    options = { { "--control ADDR", 'where the control server listens ("unix:/path"); false: nowhere' } },
   },
   {
     name = "signals", type = "map", available = false, default = {},
@@ -190,8 +214,9 @@ M.keys = {
   hook("worker_exit", "in the master, when a worker has ended", "master, worker, code, signal", of_cluster),
   hook("on_stop", "in the master, after the last worker has gone", "master"),
   {
-    name = "clusters", type = "clusters", available = false, default = {},
-    doc = "further groups of workers by name, with keys of their own; the top-level one is named web",
+    name = "clusters", type = "clusters", default = {},
+    doc = "further groups of workers by name, the top-level one being web; what one lacks it takes from the top level, "
+      .. "but app, command and listen",
     example = '{ admin = { app = "admin.lua", listen = "127.0.0.1:9000", workers = 1 } }',
   },
   {
@@ -209,8 +234,15 @@ M.keys = {
   {
     name = "proxy", type = "record", available = false,
     fields = {
-      listen = { type = "list", single = true, min = 1, of = M.listen_entry, required = true },
-      routes = { type = "map", of = { type = "name" }, required = true },
+      listen = {
+        type = "list", single = true, min = 1, of = M.listen_entry, required = true,
+        doc = "where the proxy accepts connections, as `listen` above", example = "8080",
+      },
+      routes = {
+        type = "map", of = { type = "name" }, required = true,
+        doc = "from a host, a path or both to the name of a service, backend or cluster, or an address",
+        example = '{ ["api.localhost"] = "api", ["/static"] = "files" }',
+      },
     },
     doc = "an HTTP proxy in front of services, backends and clusters",
     example = '{ listen = 8080, routes = { ["api.localhost"] = "api", ["/static"] = "files" } }',
@@ -220,12 +252,13 @@ M.keys = {
 --- The same by name: what the top level takes, and what an entry of `clusters` takes.
 ---@type table<string, brood.Key>
 M.fields, M.cluster_fields = {}, {}
-M.order = {}
+M.order, M.order_of_cluster = {}, {}
 for i, key in ipairs(M.keys) do
   M.order[i] = key.name
   M.fields[key.name] = key
   if key.of_cluster then
     M.cluster_fields[key.name] = key
+    table.insert(M.order_of_cluster, key.name)
   end
 end
 

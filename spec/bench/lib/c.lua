@@ -22,9 +22,10 @@ end
 
 --- Run a measuring program to its end: the numbers it printed.
 ---@param argv string[]
+---@param env? table<string, string>
 ---@return number ...
-function M.figures(argv)
-  local result = assert(Process.run(argv, { check = true, timeout = 60 }))
+function M.figures(argv, env)
+  local result = assert(Process.run(argv, { check = true, timeout = 60, env = env }))
   local list = {}
   for word in result.stdout:gmatch("%S+") do
     list[#list + 1] = tonumber(word)

@@ -1,4 +1,4 @@
---- The table that the benchmarks print: one aligned line per figure. It measures nothing.
+--- The table that the benchmarks print: one aligned line per figure and peer. It measures nothing.
 local M = {}
 
 local LINE = "%-46s %12s %12s %7s  %s\n"
@@ -47,6 +47,17 @@ function M.line(name, ours, peer, theirs, missing)
   local ratio = a and b and b > 0 and ("%.2f"):format(a / b) or "-"
   io.stdout:write(LINE:format(name, a and number(a) or "-", b and number(b) or "-", ratio,
     b and peer or missing or peer .. ": no figure"))
+end
+
+--- One figure of several servers, the first of which is ours.
+---@param name string with its unit
+---@param servers { name: string, why: string? }[] `why`: it was not measured
+---@param figures table<string, number[]> by the servers' names
+function M.lines(name, servers, figures)
+  for i = 2, #servers do
+    local peer = servers[i]
+    M.line(i == 2 and name or "", figures[servers[1].name] or {}, peer.name, figures[peer.name], peer.why)
+  end
 end
 
 return M

@@ -1,5 +1,5 @@
---- The two servers that are compared, brood and nginx: how they are started to say hello, and what the kernel counts of
---- them. Both answer "/" with the same text and "/pid" with the pid of the worker.
+--- The servers that are compared, brood, nginx, and nginx with its Lua module: how they are started to say hello, and
+--- what the kernel counts of them. All answer "/" with the same text and "/pid" with the pid of the worker.
 local Process = require "brood.process"
 local proc = require "spec.support.proc"
 local core = require "brood.core"
@@ -15,23 +15,36 @@ end
 ]]
 
 local NGINX = [[
+%s
 daemon off; worker_processes %d; pid %s/nginx.pid; error_log %s/error.log crit;
 events { worker_connections 2048; }
 http {
+  %s
   access_log off; keepalive_requests 1000000000; default_type text/plain;
   client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
   server {
     listen 127.0.0.1:%d;
-    location / { return 200 "hello, world\n"; }
-    location = /pid { return 200 "$pid\n"; }
+    location / { %s }
+    location = /pid { %s }
   }
 }
 ]]
+
+local PLAIN = { hello = [[return 200 "hello, world\n";]], pid = [[return 200 "$pid\n";]] }
+local LUA = {
+  hello = [[content_by_lua_block { ngx.header.content_length = 13 ngx.print("hello, world\n") }]],
+  pid = [[content_by_lua_block {
+      local b = ngx.worker.pid() .. "\n" ngx.header.content_length = #b ngx.print(b)
+    }]],
+}
 
 ---@class spec.bench.Server
 ---@field name string
 ---@field port integer
 ---@field argv string[]
+---@field env? table<string, string>
+---@field dir string
+---@field count integer of workers
 ---@field process brood.Process?
 local Server = {}
 Server.__index = Server
@@ -45,10 +58,10 @@ local function free_port()
   return port
 end
 
-local function brood(port, workers, dir)
+local function brood(port, workers, dir, keys)
   temp.write_file(dir .. "/app.lua", APP)
-  local config = ('return { app = "app.lua", listen = "127.0.0.1:%d", workers = %d, control = false }\n')
-    :format(port, workers)
+  local config = ('return { app = "app.lua", listen = "127.0.0.1:%d", workers = %d, control = false, %s }\n')
+    :format(port, workers, keys or "")
   return { uv.exepath(), "run", temp.write_file(dir .. "/brood.lua", config) }
 end
 
@@ -61,43 +74,98 @@ local function find(name)
 end
 M.find = find
 
-local function nginx(port, workers, dir)
-  local binary = find "nginx"
-  return binary and {
-    binary, "-p", dir, "-c", temp.write_file(dir .. "/nginx.conf", NGINX:format(workers, dir, dir, port)),
-  }
+-- nginx's Lua module comes with a LuaJIT that would take the place of ours: NGINX_LUA may name a folder into which its
+-- packages were unpacked.
+local function lua_module()
+  for _, root in ipairs { os.getenv "NGINX_LUA" or "", "" } do
+    if uv.fs_access(root .. "/usr/lib/nginx/modules/ngx_http_lua_module.so", "R") then
+      return root
+    end
+  end
 end
+
+local function nginx_config(kind, load, http, port, workers, dir)
+  local text = NGINX:format(load, workers, dir, dir, http, port, kind.hello, kind.pid)
+  return temp.write_file(dir .. "/nginx.conf", text)
+end
+
+local makers = { brood = brood }
+
+function makers.nginx(port, workers, dir)
+  local binary = find "nginx"
+  return binary and { binary, "-p", dir, "-c", nginx_config(PLAIN, "", "", port, workers, dir) }
+end
+
+makers["nginx-lua"] = function(port, workers, dir)
+  local binary, root = find "nginx", lua_module()
+  if not binary or not root then
+    return nil
+  end
+  local load = {}
+  for _, name in ipairs { "ndk_http", "ngx_http_lua" } do
+    table.insert(load, ("load_module %s/usr/lib/nginx/modules/%s_module.so;"):format(root, name))
+  end
+  local http = ('lua_package_path "%s/usr/share/lua/5.1/?.lua;;";'):format(root)
+  return { binary, "-p", dir, "-c", nginx_config(LUA, table.concat(load, " "), http, port, workers, dir) },
+    root ~= "" and { LD_LIBRARY_PATH = root .. "/usr/lib/x86_64-linux-gnu" } or nil
+end
+
+M.names = { "brood", "nginx", "nginx-lua" }
 
 --- A server that is not started yet; nil and a text where it is not installed.
----@param name "brood"|"nginx"
+---@param name "brood"|"nginx"|"nginx-lua"
 ---@param workers integer
+---@param keys? string more keys of brood's config
 ---@return spec.bench.Server? server, string? why
-function M.new(name, workers)
+function M.new(name, workers, keys)
   local port, dir = free_port(), temp.temp_dir()
-  local argv = (name == "brood" and brood or nginx)(port, workers, dir)
+  local argv, env = makers[name](port, workers, dir, keys)
   if not argv then
-    return nil, name .. " is not installed"
+    return nil, name .. " is not installed" .. (name == "nginx-lua" and " (NGINX_LUA may name its folder)" or "")
   end
-  return setmetatable({ name = name, port = port, argv = argv, dir = dir, count = workers }, Server)
+  return setmetatable({ name = name, port = port, argv = argv, env = env, dir = dir, count = workers }, Server)
 end
 
---- Both, started; nginx is nil where it is not installed, and `why` says so.
+--- All that are installed, started, ours first; the others are { name =, why = }.
 ---@param workers integer
----@return spec.bench.Server brood, spec.bench.Server? nginx, string? why
-function M.pair(workers)
-  local ours = M.new("brood", workers)
-  local theirs, why = M.new("nginx", workers)
-  ours:start()
-  if theirs then
-    theirs:start()
+---@param keys? string more keys of brood's config
+---@return (spec.bench.Server|{ name: string, why: string })[] all, spec.bench.Server[] running
+function M.all(workers, keys)
+  local all, running = {}, {}
+  for i, name in ipairs(M.names) do
+    local made, why = M.new(name, workers, keys)
+    all[i] = made and made:start() or { name = name, why = why }
+    running[#running + 1] = made
   end
-  return ours, theirs, why
+  return all, running
+end
+
+--- Add a round's figure to what the rounds before gave.
+---@param figures table<string, table<string, number[]>> by kind, then by server
+---@param kind string
+---@param name string of the server
+---@param value number
+function M.note(figures, kind, name, value)
+  figures[kind] = figures[kind] or {}
+  figures[kind][name] = figures[kind][name] or {}
+  table.insert(figures[kind][name], value)
+end
+
+--- Call fn(server) for each, whoever was first in the round before second in this one.
+---@param running spec.bench.Server[]
+---@param round integer
+---@param fn fun(server: spec.bench.Server)
+function M.in_turn(running, round, fn)
+  for i = 1, #running do
+    fn(running[(i + round) % #running + 1])
+  end
 end
 
 ---@return spec.bench.Server
 function Server:start()
   self.process = Process.new {
-    name = self.name, command = self.argv, cwd = self.dir, stdout = self.dir .. "/log", stderr = self.dir .. "/log",
+    name = self.name, command = self.argv, cwd = self.dir, env = self.env,
+    stdout = self.dir .. "/log", stderr = self.dir .. "/log",
     stop_signal = "QUIT", stop_timeout = 5, ready = { port = self.port, http = "/" },
   }
   local ok, err = self.process:start()
@@ -134,14 +202,14 @@ function Server:cpu()
   return sum
 end
 
---- How often its processes have gone to sleep, which is how often they woke up.
----@return integer
+--- How often each of its processes has gone to sleep, which is how often it woke up. The master first.
+---@return integer[]
 function Server:sleeps()
-  local sum = 0
-  for _, pid in ipairs(self:pids()) do
-    sum = sum + tonumber(proc.status_field(pid, "voluntary_ctxt_switches"))
+  local list = {}
+  for i, pid in ipairs(self:pids()) do
+    list[i] = tonumber(proc.status_field(pid, "voluntary_ctxt_switches"))
   end
-  return sum
+  return list
 end
 
 --- KiB of memory of a process, what is shared counted by its share.

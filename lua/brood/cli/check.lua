@@ -1,0 +1,157 @@
+--- `brood check [CONFIG]`: all that is wrong with a config, or what it amounts to. It starts and opens nothing.
+local config = require "brood.master.config"
+local core = require "brood.core"
+local emitter = require "brood.emitter"
+local preflight = require "brood.cli.preflight"
+local schema_keys = require "brood.rules.schema_keys"
+local source = require "brood.rules.lua_source"
+
+local M = {}
+
+local Harmless = emitter.mixin {}
+Harmless.__index = Harmless
+for _, name in ipairs { "reload", "quit", "terminate", "upgrade", "reopen", "drain", "scale", "wait", "start",
+  "broadcast" } do
+  Harmless[name] = function()
+    error(("master:%s: brood check starts nothing"):format(name), 2)
+  end
+end
+
+function Harmless:status()
+  return { pid = self.pid, state = self.state, clusters = {} }
+end
+
+-- What a config that is a function is given: it can look, and it can listen.
+local function harmless_master()
+  return setmetatable({
+    pid = core.posix.getpid(), state = "starting", workers = {}, clusters = {}, pools = {}, services = {},
+  }, Harmless)
+end
+
+-- ---- the effective config -------------------------------------------------------------------------------------------
+
+local function origin_of(key, given, origins)
+  local origin = origins[key.name]
+  if origin and origin ~= "the number of cpus" then
+    return origin
+  elseif not origin and given[key.name] ~= nil then
+    return nil
+  end
+  local computed = key.default == nil and key.name ~= "listen" and key.default_doc
+  return computed and "default: " .. computed or "default"
+end
+
+local function add(lines, indent, name, value, key, origin)
+  local text = ("%s%s = %s,"):format(indent, source.key(name), source.value(value, key, indent))
+  lines[#lines + 1] = origin and ("%s -- %s"):format(text, origin) or text
+end
+
+local listen_spec = { of = { fields = schema_keys.listen_fields } }
+
+local function spec_of(key)
+  return key.name == "listen" and listen_spec or key
+end
+
+local function add_cluster(lines, cluster, given)
+  lines[#lines + 1] = ("    %s = {"):format(source.key(cluster.name))
+  for _, name in ipairs(schema_keys.order_of_cluster) do
+    local value = cluster[name]
+    if value == nil then
+      value = cluster.hooks[name]
+    end
+    if value ~= nil then
+      local origin = given[name] == nil and "as the top level" or nil
+      add(lines, "      ", name, value, spec_of(schema_keys.fields[name]), origin)
+    end
+  end
+  lines[#lines + 1] = "    },"
+end
+
+local function add_clusters(lines, effective, given)
+  local begun = false
+  for _, cluster in ipairs(effective.clusters) do
+    local own = type(given.clusters) == "table" and given.clusters[cluster.name]
+    if own then
+      if not begun then
+        lines[#lines + 1] = "  clusters = {"
+        begun = true
+      end
+      add_cluster(lines, cluster, own)
+    end
+  end
+  lines[#lines + 1] = begun and "  }," or nil
+end
+
+--- The effective config as a Lua table, with where its values come from. It can be read as a config again, but
+--- for its functions.
+---@param examined brood.Examined
+---@return string
+function M.print(examined)
+  local effective, origins = examined.effective, examined.origins
+  local given = examined.source.value or {}
+  local lines = { ("-- The effective config of %s."):format(effective.path), "return {" }
+  for _, key in ipairs(schema_keys.keys) do
+    local name, value = key.name, effective[key.name]
+    if name == "clusters" then
+      add_clusters(lines, effective, given)
+    elseif value ~= nil then
+      add(lines, "  ", name, value, spec_of(key), origin_of(key, given, origins))
+    elseif key.default_doc and name ~= "listen" then
+      lines[#lines + 1] = ("  -- %s: %s (default)"):format(name, key.default_doc)
+    end
+  end
+  lines[#lines + 1] = "}\n"
+  return table.concat(lines, "\n")
+end
+
+-- ---- the command ----------------------------------------------------------------------------------------------------
+
+-- stdout is for what the config amounts to: what its own code prints goes to stderr.
+local function print_aside(...)
+  local words = {}
+  for i = 1, select("#", ...) do
+    words[i] = tostring((select(i, ...)))
+  end
+  io.stderr:write(table.concat(words, "\t"), "\n")
+end
+
+local function check(options)
+  print = print_aside -- luacheck: ignore 121
+  local examined, why = config.examine(options, harmless_master())
+  if not examined then
+    return nil, why
+  end
+  local mistakes = examined.mistakes or {}
+  local sound = examined.mistakes and examined.sound
+  if not sound then
+    sound = setmetatable({ clusters = examined.clusters }, { __index = examined.effective })
+  end
+  for _, mistake in ipairs(preflight.look(sound, examined.origins)) do
+    mistakes[#mistakes + 1] = mistake
+  end
+  if mistakes[1] then
+    examined.mistakes = mistakes
+    return nil, config.explain(examined)
+  end
+  return M.print(examined)
+end
+
+-- What a config has started is stopped as well.
+local function leave(status)
+  require("brood.supervised").stop_all(function()
+    os.exit(status)
+  end)
+end
+
+--- Check, and print what was found.
+---@param options brood.Arguments
+function M.main(options)
+  local text, why = check(options)
+  if not text then
+    io.stderr:write(why, "\n")
+    return leave(1)
+  end
+  return leave(io.stdout:write(text) and io.stdout:flush() and 0 or 1)
+end
+
+return M

@@ -1,0 +1,111 @@
+--- The clusters of a config: what `clusters = {...}` may say, and what each cluster is in the
+--- end. The top-level one is named web; the others take from the top level what they
+--- lack, but not what they serve and where.
+local keys = require "brood.rules.schema_keys"
+local kinds = require "brood.rules.kinds"
+
+local M = {}
+
+local own = { app = true, command = true, listen = true }
+
+local hook_names = { "before_fork", "after_fork", "worker_ready", "worker_exit" }
+local is_hook = {}
+for _, name in ipairs(hook_names) do
+  is_hook[name] = true
+end
+
+--- Names appear in process titles, in `NAME=N` and in routes.
+local function is_name(name)
+  return #name <= 64 and name:match("^[%a_][%w_.-]*$") ~= nil
+end
+
+-- Whoever asks for a name must get one thing.
+local function check_names(config, report)
+  local first = { web = (config.app ~= nil or config.command ~= nil) and "the top level" or nil }
+  for _, kind in ipairs { "clusters", "pools", "services", "backends" } do
+    local group = type(config[kind]) == "table" and config[kind] or {}
+    for _, name in ipairs(kinds.sorted_keys(group)) do
+      local where = kinds.join(kind, name)
+      local other = first[name]
+      if type(name) == "string" and not is_name(name) then
+        report {
+          key = where, kind = "conflict",
+          problem = 'has a name that cannot be used: it begins with a letter and goes on with letters, digits, "_", '
+            .. '"-" and "."',
+        }
+      elseif other == "the top level" then
+        report { key = where, kind = "conflict", problem = "has the name of the cluster that the top level makes" }
+      elseif other then
+        report { key = where, kind = "conflict", problem = ("has the name of '%s'"):format(other) }
+      end
+      first[name] = other or where
+    end
+  end
+end
+
+local function check_entry(entry, where, report)
+  if entry.app == nil and entry.command == nil then
+    report {
+      key = where .. ".app", kind = "missing", problem = "is missing: each cluster serves an app of its own",
+    }
+  elseif entry.app ~= nil and entry.command ~= nil and keys.fields.command.available ~= false then
+    report { key = where .. ".command", kind = "conflict", problem = "and 'app' exclude each other" }
+  end
+  if entry.listen == nil then
+    report {
+      key = where .. ".listen", kind = "missing",
+      problem = "is missing: only the top level has a default address",
+    }
+  end
+end
+
+--- Report what is wrong with the clusters of a config beyond the kinds of its values.
+---@param config table as it was given
+---@param report brood.Report
+function M.check(config, report)
+  check_names(config, report)
+  local clusters = type(config.clusters) == "table" and config.clusters or {}
+  for _, name in ipairs(kinds.sorted_keys(clusters)) do
+    if type(name) == "string" and type(clusters[name]) == "table" then
+      check_entry(clusters[name], kinds.join("clusters", name), report)
+    end
+  end
+end
+
+local function complete(name, entry, top)
+  local cluster = { name = name, hooks = {} }
+  for key in pairs(keys.cluster_fields) do
+    local value = entry[key]
+    if value == nil and not own[key] then
+      value = top[key]
+    end
+    if is_hook[key] then
+      cluster.hooks[key] = value
+    elseif key ~= "access_log" or value ~= false then
+      cluster[key] = value -- a log that is switched off is none
+    end
+  end
+  return cluster
+end
+
+---@class brood.ClusterOptions: brood.Config
+---@field name string
+---@field hooks table<string, function> before_fork, after_fork, worker_ready, worker_exit
+
+--- What each cluster is started with, the web cluster first.
+---@param effective brood.Config sound
+---@param workers? integer what a cluster without a number of its own takes, where that is not the web cluster's
+---@return brood.ClusterOptions[]
+function M.list(effective, workers)
+  local list = {}
+  if effective.app or effective.command then
+    list[1] = complete("web", effective, effective)
+  end
+  local top = setmetatable({ workers = workers }, { __index = effective })
+  for _, name in ipairs(kinds.sorted_keys(effective.clusters or {})) do
+    list[#list + 1] = complete(name, effective.clusters[name], top)
+  end
+  return list
+end
+
+return M

@@ -1,0 +1,194 @@
+--- `brood check`: what is wrong with a config, or what it amounts to; nothing is started either way.
+local lu = require "luaunit"
+local s = require "spec.support"
+
+local APP = 'return function(req, res) res:finish("hello\\n") end'
+
+-- A folder with these files, and what `brood check` says there.
+local function check(files, args, options)
+  local dir = s.temp_dir()
+  for name, text in pairs(files) do
+    s.write_file(dir .. "/" .. name, text)
+  end
+  options = options or {}
+  options.cwd = dir
+  local result = s.brood({ "check", unpack(args or {}) }, options):finish()
+  return result, dir
+end
+
+local function refused(files, args, options)
+  local result, dir = check(files, args, options)
+  lu.assertEquals(result.stdout, "")
+  lu.assertEquals(result.code, 1)
+  return result.stderr, dir
+end
+
+local function effective(files, args, options)
+  local result, dir = check(files, args, options)
+  lu.assertEquals(result.stderr, "")
+  lu.assertEquals(result.code, 0)
+  return assert(loadstring(result.stdout))(), result.stdout, dir
+end
+
+return {
+  ["the effective config is Lua, with its defaults and where they come from"] = function()
+    local config, text, dir = effective({
+      ["app.lua"] = APP,
+      ["brood.lua"] = [[
+return {
+  app = "app.lua", listen = { 8080, { address = "unix:web.sock", mode = "0600" } }, graceful_timeout = "2m",
+  env = { A = "b", ["C D"] = false }, limits = { nofile = 100 },
+  before_fork = function() end,
+}]],
+    }, { "-w", "3" }, { env = { PORT = "99" } })
+    lu.assertEquals(config.app, dir .. "/app.lua")
+    lu.assertEquals(config.workers, 3)
+    lu.assertEquals(config.listen[1].address, ":8080")
+    lu.assertEquals(config.listen[2].address, "unix:" .. dir .. "/web.sock")
+    lu.assertEquals(config.graceful_timeout, "2m")
+    lu.assertEquals(config.start_timeout, "30s")
+    lu.assertEquals(config.env, { A = "b", ["C D"] = false })
+    lu.assertEquals(config.working_directory, dir)
+    lu.assertIsFunction(config.before_fork)
+    lu.assertStrContains(text, "workers = 3, -- -w\n")
+    lu.assertStrContains(text, 'start_timeout = "30s", -- default\n')
+    lu.assertStrContains(text, "-- default: the folder of the config\n")
+    lu.assertStrContains(text, dir .. "/brood.lua:4 ]] end")
+    lu.assertNotStrContains(text, "PORT")
+    lu.assertFalse(s.exists(dir .. "/web.sock"))
+  end,
+
+  ["what it prints is a config that amounts to the same"] = function()
+    local first, text = effective {
+      ["app.lua"] = APP, ["brood.lua"] = [[return {
+        app = "app.lua", timeout = 0.25, umask = "022", listen = { "127.0.0.1:0", "unix:a.sock" },
+        control = { address = "unix:c.sock" }, limits = { core = { soft = 0, hard = "unlimited" } },
+        clusters = { admin = { app = "app.lua", listen = 9, workers = 1, timeout = false } } }]],
+    }
+    local again = s.brood { "check", s.write_file("again.lua", text) }:finish()
+    lu.assertEquals(again.stderr, "")
+    lu.assertEquals(assert(loadstring(again.stdout))(), first)
+  end,
+
+  ["PORT, WEB_CONCURRENCY and the options of run are named where they decide"] = function()
+    local _, text = effective({ ["app.lua"] = APP }, { "-s", "app.lua" }, {
+      env = { PORT = "99", WEB_CONCURRENCY = "5" },
+    })
+    lu.assertStrMatches(text, '.*app.lua", %-%- %-s\n.*')
+    lu.assertStrMatches(text, ".*listen = [^\n]*:99[^\n]* %-%- PORT in the environment\n.*")
+    lu.assertStrContains(text, "workers = 5, -- WEB_CONCURRENCY in the environment\n")
+    _, text = effective({ ["app.lua"] = APP }, { "-s", "app.lua", "-l", "unix:x", "-P", "x.pid", "--control", "false" })
+    lu.assertStrMatches(text, ".*listen = {[^=]*= \"unix:/[^\n]*/x\".* %-%- %-l\n.*")
+    lu.assertStrMatches(text, ".*pidfile = [^\n]*x.pid\", %-%- %-P\n.*")
+    lu.assertStrContains(text, "control = false, -- --control\n")
+  end,
+
+  ["a config that is a function is called with a master that does nothing"] = function()
+    local result = check {
+      ["app.lua"] = APP, ["brood.lua"] = [[
+        return function(master)
+          print("master", type(master.pid), master.config, #master.workers)
+          master:on("ready", function() end)
+          return { app = "app.lua", workers = 7 }
+        end]],
+    }
+    lu.assertEquals(result.code, 0)
+    lu.assertEquals(result.stderr, "master\tnumber\tnil\t0\n")
+    lu.assertEquals(assert(loadstring(result.stdout))().workers, 7)
+    local text = refused { ["brood.lua"] = "return function(master)\n  master:reload()\nend" }
+    lu.assertStrContains(text, "brood.lua:2: master:reload: brood check starts nothing")
+  end,
+
+  ["clusters are printed with what they take from the top level"] = function()
+    local config, text = effective {
+      ["app.lua"] = APP, ["brood.lua"] = [[return {
+        app = "app.lua", user = "root",
+        clusters = { admin = { app = "app.lua", listen = 9000, workers = 1 } } }]],
+    }
+    lu.assertEquals(config.clusters.admin.workers, 1)
+    lu.assertEquals(config.clusters.admin.user, "root")
+    lu.assertStrContains(text, '      user = "root", -- as the top level\n')
+    lu.assertNil(config.clusters.web)
+  end,
+
+  ["every mistake is listed, with file and line and the nearest name"] = function()
+    local text = refused {
+      ["brood.lua"] = [[
+return {
+  app = "gone.lua",
+  workers = "four",
+  listn = 80,
+  listen = { 80,
+    { address = "unix:/x", mode = 666 } },
+  clusters = {
+    admin = { workers = 0 },
+  },
+  env = { X = {} },
+}]],
+    }
+    for _, line in ipairs {
+      "brood.lua has 8 mistakes:", "brood.lua:2: 'app' cannot be read: ",
+      'brood.lua:3: workers: expected a whole number from 1 to 65535, got "four"',
+      "brood.lua:4: unknown key 'listn' (did you mean 'listen'?)", "brood.lua:6: listen[2].mode: expected a mode",
+      "brood.lua:8: clusters.admin.workers: expected", "brood.lua:8: 'clusters.admin.app' is missing",
+      "brood.lua:8: 'clusters.admin.listen' is missing", "brood.lua:10: env.X: expected a string",
+    } do
+      lu.assertStrContains(text, line)
+    end
+  end,
+
+  ["an app that is missing or does not compile is found"] = function()
+    lu.assertStrMatches(refused { ["brood.lua"] = 'return {\n app = "no.lua" }' },
+      "brood.lua:2: 'app' cannot be read: /.*/no.lua: no such file or directory\n")
+    lu.assertStrMatches(refused { ["brood.lua"] = 'return { app = "app.lua" }', ["app.lua"] = "\nreturn = 1" },
+      "brood.lua:1: 'app' does not compile: /.*/app.lua:2: unexpected symbol near '='\n")
+    lu.assertStrMatches(refused({}, { "-s", "no.lua" }), "%-s: 'app' cannot be read: .*\n")
+  end,
+
+  ["users, groups, directories and files in a socket's way are found"] = function()
+    local text = refused {
+      ["app.lua"] = APP, ["plain"] = "", ["brood.lua"] = [[
+return {
+  app = "app.lua",
+  user = "nobody-at-all",
+  group = "none-at-all",
+  working_directory = "gone",
+  pidfile = "gone/x.pid",
+  listen = {
+    "unix:gone/x.sock",
+    "unix:plain",
+    { address = "unix:y.sock", owner = "nobody-at-all" },
+  },
+  control = "unix:plain/c.sock",
+}]],
+    }
+    for line, words in pairs {
+      [3] = "'user' cannot be used", [4] = "'group' cannot be used", [5] = "'working_directory' names a directory",
+      [6] = "'pidfile' is in a directory that cannot be used", [8] = "'listen[1]' is in a directory",
+      [9] = "'listen[2]' is the path of something that is no socket", [10] = "'listen[3].owner' cannot be used",
+      [12] = "'control' ",
+    } do
+      lu.assertStrContains(text, ("  brood.lua:%d: %s"):format(line, words))
+    end
+    lu.assertStrContains(text, "has 8 mistakes")
+  end,
+
+  ["wrong usage is status 2 and names its own help"] = function()
+    local result = s.brood({ "check", "--frob" }):finish()
+    lu.assertEquals(result.code, 2)
+    lu.assertStrContains(result.stderr, "Try 'brood check --help'.")
+    result = s.brood({ "check", "--help" }):finish()
+    lu.assertEquals(result.code, 0)
+    lu.assertStrContains(result.stdout, "usage: brood check")
+  end,
+
+  ["what a config has started does not outlive its check"] = function()
+    local result = check {
+      ["app.lua"] = APP, ["brood.lua"] = [[
+        local Process = require "brood.process"
+        Process.new({ command = { "sleep", "60" } }):start()
+        return { app = "app.lua" }]],
+    }
+    lu.assertEquals(result.code, 0)
+  end,
+}
