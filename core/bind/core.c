@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bind/bind.h"
+#include "bind/embed.h"
 #include "brood.h"
 #include "loop/access_log.h"
 #include "runtime.h"
@@ -177,6 +178,13 @@ static int l_on_dry(lua_State *L)
 	return 0;
 }
 
+static int l_release_modules(lua_State *L)
+{
+	(void)L;
+	embed_release();
+	return 0;
+}
+
 static int l_generation(lua_State *L)
 {
 	lua_pushinteger(L, fork_generation());
@@ -288,6 +296,7 @@ static const luaL_Reg functions[] = {
 	{ "fork", l_fork },
 	{ "fork_main", l_fork_main },
 	{ "generation", l_generation },
+	{ "release_modules", l_release_modules },
 	{ "on_dry", l_on_dry },
 	{ "raise_signal", l_raise_signal },
 	{ "signal_watchers", l_signal_watchers },

@@ -5,9 +5,11 @@
 #include "bind/embed.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -64,6 +66,22 @@ static int l_search(lua_State *L)
 	if (luaL_loadbuffer(L, (const char *)found->data, found->size, name))
 		return lua_error(L);
 	return 1;
+}
+
+void embed_release(void)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = UINTPTR_MAX, to = 0;
+
+	for (const struct embedded_module *m = embedded_modules; m->name; m++) {
+		uintptr_t at = (uintptr_t)m->data;
+
+		from = at < from ? at : from;
+		to = at + m->size > to ? at + m->size : to;
+	}
+	from = (from + page - 1) / page * page;
+	to = to / page * page;
+	if (from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 void embed_install(lua_State *L)

@@ -19,5 +19,10 @@ extern const struct embedded_module embedded_modules[];
 
 /* Put the searcher for embedded modules into package.loaders, right behind package.preload. */
 void embed_install(lua_State *L);
+/*
+ * Give back the pages that they were loaded from; one that is required later comes from the
+ * binary's file again. Between the first and the last lies nothing but constants.
+ */
+void embed_release(void);
 
 #endif

@@ -161,6 +161,7 @@ local function start_clusters(self, done)
   local all = join.new(function()
     if self.state == "starting" then
       self.state = "ready"
+      core.release_modules() -- what is still to be loaded is little
       self:emit("ready")
       done()
     end
