@@ -1,6 +1,8 @@
 /*
  * pidfile.c - brood.core.pidfile: the master's pidfile as an object.
  */
+#include <errno.h>
+
 #include "bind/bind.h"
 #include "sys/pidfile.h"
 
@@ -22,9 +24,13 @@ static int l_open(lua_State *L)
 	luaL_getmetatable(L, CLASS);
 	lua_setmetatable(L, -2);
 	err = pidfile_open(&box->pidfile, path, &holder);
-	if (err == UV_EEXIST)
+	if (err == -EEXIST)
 		return bind_fail_code(L, "EEXIST", "pidfile %s is held by the running process %d",
 				      path, (int)holder);
+	if (err == -EBADMSG)
+		return bind_fail_code(L, "EBADMSG",
+				      "pidfile %s is something else, which stays as it is: name another file",
+				      path);
 	if (err)
 		return bind_fail(L, err, "pidfile %s", path);
 	return 1;

@@ -45,17 +45,44 @@ static bool same_file(int fd, const char *path)
 	       ours.st_dev == there.st_dev;
 }
 
+/*
+ * Another's file must survive a slip of the pen, and a device even more: what we take over is
+ * empty, or holds a number as pidfiles do.
+ */
+static int check_content(int fd)
+{
+	char text[32];
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size >= (off_t)sizeof(text))
+		return -EBADMSG;
+	n = pread(fd, text, sizeof(text), 0);
+	if (n < 0)
+		return -errno;
+	for (ssize_t i = 0; i < n; i++) {
+		if ((text[i] < '0' || text[i] > '9') && text[i] != '\n' && text[i] != ' ')
+			return -EBADMSG;
+	}
+	return 0;
+}
+
 static int open_locked(const char *path, int *out, pid_t *holder)
 {
 	for (;;) {
-		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+			      0644);
 		int err;
 
 		if (fd < 0 && errno == EINTR)
 			continue;
 		if (fd < 0)
 			return -errno;
-		err = lock(fd, holder);
+		err = check_content(fd);
+		if (!err)
+			err = lock(fd, holder);
 		if (err == 0 && same_file(fd, path)) {
 			*out = fd;
 			return 0;

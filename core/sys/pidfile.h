@@ -13,7 +13,8 @@ struct pidfile;
 
 /*
  * Create or take over the file at path and write our pid into it. -EEXIST: a
- * live process holds it, *holder is its pid. What a dead one left is taken over.
+ * live process holds it, *holder is its pid. What a dead one left is taken over; -EBADMSG:
+ * something else is there, and stays untouched.
  */
 int pidfile_open(struct pidfile **out, const char *path, pid_t *holder);
 /* Remove the file, if it still is ours, and let go of it. NULL is legal. */

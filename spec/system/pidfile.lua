@@ -62,6 +62,26 @@ return {
     lu.assertEquals(first:stop(), 0)
   end,
 
+  ["another's file at its path stays as it is, and is named"] = function()
+    local dir = s.temp_dir()
+    local path = config(dir, "127.0.0.1:0")
+    s.write_file(dir .. "/run.pid", "root:x:0:0\n")
+    local result = s.brood({ "run", path }):finish()
+    lu.assertEquals(result.code, 1)
+    lu.assertStrContains(result.stderr, "run.pid is something else, which stays as it is")
+    lu.assertEquals(s.read_file(dir .. "/run.pid"), "root:x:0:0\n")
+  end,
+
+  ["what is no file at all is not removed either"] = function()
+    local dir = s.temp_dir()
+    local path = config(dir, "127.0.0.1:0")
+    assert(os.execute(("mkfifo %s/run.pid"):format(dir)) == 0)
+    local result = s.brood({ "run", path }):finish()
+    lu.assertEquals(result.code, 1)
+    lu.assertStrContains(result.stderr, "run.pid is something else")
+    lu.assertTrue(s.exists(dir .. "/run.pid"))
+  end,
+
   ["one in a folder that is not there is an error that names it"] = function()
     local dir = s.temp_dir()
     s.write_file(dir .. "/app.lua", APP)

@@ -123,7 +123,7 @@ return {
     end
     uv.kill(pids[1], "sigkill")
     s.wait(function() return not s.alive(pids[1]) end)
-    local seen = {}
+    local seen, inherited = {}, s.fds()
     for _, worker in ipairs(master:ready(3)) do
       local own = {}
       for inode in pairs(sockets(worker.pid)) do
@@ -133,7 +133,8 @@ return {
       lu.assertEquals(#own, 3, worker.pid) -- two listeners, one channel
       for fd, target in pairs(s.fds(worker.pid)) do
         local of_loop = target:find "^anon_inode:%[event" or target:find "^pipe:" or target == "/dev/null"
-        local of_the_runner = target:find("%.run%.") -- which starts us with its own files open
+        -- Which starts us with its own files open, and with what it was given.
+        local of_the_runner = target:find("%.run%.") or target == inherited[fd]
         lu.assertTrue(fd <= 2 or (of_loop or of_the_runner or target:find "^socket:") ~= nil, fd .. " " .. target)
       end
     end
