@@ -150,7 +150,10 @@ return {
     local master = masters.start { config = config }
     lu.assertEquals(master.program:wait(), 1)
     lu.assertStrContains(master:log(), "stderr_path " .. dir .. "/pipe: ")
-    local reader = s.start { "/bin/cat", dir .. "/pipe" }
+    local reader = s.start { "/bin/sh", "-c", ("exec cat 0<>%s/pipe"):format(dir) }
+    s.wait(function()
+      return s.fds(reader.pid)[0] == dir .. "/pipe"
+    end, 10, "the reader of the pipe")
     master = start { config = config }
     reader:kill "KILL" -- now nobody reads any more
     reader:wait()
