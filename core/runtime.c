@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -24,6 +25,7 @@
 #include "bind/embed.h"
 #include "brood.h"
 #include "loop/access_log.h"
+#include "loop/http_server.h"
 #include "loop/loop.h"
 #include "sys/fd.h"
 #include "sys/limits.h"
@@ -34,13 +36,9 @@
 struct runtime {
 	lua_State *L;
 	uv_loop_t *loop;
-	/*
-	 * Set in a forked child while the parent's uv_run is still below us on the
-	 * stack: what it calls until it returns belongs to the parent.
-	 */
-	bool draining;
 	bool failed;
 	pid_t creator;
+	char *stack; /* where it begins, about */
 };
 
 /* One per process: luv's callback hook and the fork have no other way to it. */
@@ -61,11 +59,6 @@ uv_loop_t *runtime_loop(struct runtime *rt)
 	return rt->loop;
 }
 
-bool runtime_is_draining(struct runtime *rt)
-{
-	return rt->draining;
-}
-
 void runtime_mark_failed(struct runtime *rt)
 {
 	rt->failed = true;
@@ -82,10 +75,6 @@ static int luv_callback(lua_State *L, int nargs, int nresults, int flags)
 	int base = lua_gettop(L) - nargs - 1;
 
 	(void)flags;
-	if (current->draining) {
-		lua_settop(L, base);
-		return -LUA_ERRRUN;
-	}
 	if (bind_call(L, nargs, nresults, "luv callback"))
 		return -LUA_ERRRUN;
 	return lua_gettop(L) - base;
@@ -169,11 +158,15 @@ int runtime_create(struct runtime **out, int argc, char **argv)
 	if (!rt)
 		goto fail;
 	rt->creator = getpid();
+	rt->stack = __builtin_frame_address(0);
 	what = "standard input and output";
 	err = fd_stdio_ensure();
 	if (err)
 		goto fail;
 	survive_failed_writes();
+	/* What is printed is there at once, wherever that is: nothing is lost with a killed
+	 * process. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	limits_raise_nofile();
 	argv = title_setup(argc, argv);
 	what = "event loop";
@@ -231,18 +224,10 @@ static int drive(struct runtime *rt)
 {
 	int status = 0;
 
-	for (;;) {
-		uv_loop_t *loop = rt->loop;
-
-		uv_run(loop, UV_RUN_DEFAULT);
-		if (loop != rt->loop) {
-			/* We are the child of a fork made in there: its loop has let go of us. */
-			rt->draining = false;
-			continue;
-		}
-		if (run_dry(rt, &status))
-			return status;
-	}
+	do
+		uv_run(rt->loop, UV_RUN_DEFAULT);
+	while (!run_dry(rt, &status));
+	return status;
 }
 
 int runtime_run(struct runtime *rt, const char *entry)
@@ -257,10 +242,8 @@ int runtime_run(struct runtime *rt, const char *entry)
 	lua_remove(L, -2);
 	lua_pushstring(L, entry);
 	lua_getfield(L, LUA_REGISTRYINDEX, "brood.argv");
-	/* A fork during start comes back here in the child as well: it has no uv_run to end. */
-	if (bind_call(L, 2, 0, "brood") && !rt->draining)
+	if (bind_call(L, 2, 0, "brood"))
 		return 1;
-	rt->draining = false;
 	return drive(rt);
 }
 
@@ -288,6 +271,29 @@ void runtime_unblock_signals(void)
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
+/*
+ * A main state of the child's own: its parent's stands amid a call for good. That one is kept,
+ * for it is still on the stack.
+ */
+static int renew_state(lua_State *L)
+{
+	current->L = lua_newthread(L);
+	luaL_ref(L, LUA_REGISTRYINDEX);
+	luv_set_loop(current->L, current->loop);
+	return 0;
+}
+
+/* Children of children live above the frames of all their forebears. */
+static bool has_stack(const struct runtime *rt)
+{
+	size_t used = (size_t)(rt->stack - (char *)__builtin_frame_address(0));
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		limit.rlim_cur = 8 << 20;
+	return used < limit.rlim_cur / 4 * 3;
+}
+
 pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
 {
 	uv_loop_t *fresh;
@@ -295,6 +301,8 @@ pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
 	pid_t pid;
 	int err;
 
+	if (!has_stack(rt))
+		return -ENOMEM;
 	/* What stdio holds back would otherwise be written by both. */
 	fflush(NULL);
 	block_signals(&old);
@@ -311,28 +319,30 @@ pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
 	}
 	fd_close_owned(keep, n);
 	default_signals();
+	http_after_fork();
 	rt->loop = fresh;
-	rt->draining = true;
 	rt->failed = false;
-	luv_set_loop(rt->L, fresh);
+	if (lua_cpcall(rt->L, renew_state, NULL)) {
+		log_error("fork: no Lua state for the child: %s", lua_tostring(rt->L, -1));
+		_exit(1);
+	}
 	return 0;
-}
-
-/*
- * For a child whose main function runs inside the fork: the parent's frames below it never
- * go on.
- */
-int runtime_drive_child(struct runtime *rt)
-{
-	rt->draining = false;
-	return drive(rt);
 }
 
 void runtime_exit(struct runtime *rt, int status)
 {
 	access_log_finish();
 	fflush(NULL);
-	if (getpid() != rt->creator)
+	if (getpid() != rt->creator) {
+		/* Nobody is left who would end what it has started in its own group. */
+		if (proc_is_orphan())
+			proc_end_group();
 		_exit(status);
+	}
 	exit(status);
+}
+
+void runtime_live(struct runtime *rt)
+{
+	runtime_exit(rt, drive(rt));
 }

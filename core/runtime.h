@@ -30,14 +30,12 @@ bool runtime_failed(struct runtime *rt);
 pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n);
 void runtime_unblock_signals(void);
 
-/* In a forked child: are its parent's frames still below it on the stack? */
-bool runtime_is_draining(struct runtime *rt);
-
 /*
- * In a forked child that never returns to its parent's frames: run its loop until it is
- * done. Returns its status.
+ * In a forked child, where it would return to a frame of its parent's: those never go on, for
+ * what they hold (descriptors, lists, places on the old loop) is not its own. Runs its own loop
+ * until it is done, here, and exits.
  */
-int runtime_drive_child(struct runtime *rt);
+void runtime_live(struct runtime *rt) __attribute__((noreturn));
 
 /* Flush stdio and leave at once; a forked child never runs its parent's exit handlers. */
 void runtime_exit(struct runtime *rt, int status) __attribute__((noreturn));

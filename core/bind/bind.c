@@ -11,6 +11,7 @@
 
 #include "loop/loop.h"
 #include "runtime.h"
+#include "sys/fd.h"
 #include "sys/log.h"
 
 lua_State *bind_main(lua_State *L)
@@ -25,26 +26,12 @@ uv_loop_t *bind_loop(lua_State *L)
 	return runtime_loop(runtime_current());
 }
 
-void *bind_abandon_mark(void)
-{
-	static char mark;
-
-	return &mark;
-}
-
-static bool is_abandoned(lua_State *L, int index)
-{
-	return lua_touserdata(L, index) == bind_abandon_mark();
-}
-
 /*
  * Error tables keep their own traceback; a plain message gets one here, while the stack
  * still stands.
  */
 static int on_error(lua_State *L)
 {
-	if (is_abandoned(L, 1))
-		return 1;
 	if (lua_isstring(L, 1)) {
 		luaL_traceback(L, L, lua_tostring(L, 1), 1);
 		return 1;
@@ -79,6 +66,7 @@ static void push_handler(lua_State *L)
 
 int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 {
+	unsigned generation = fork_generation();
 	int base = lua_gettop(L) - nargs;
 	int status;
 
@@ -87,17 +75,15 @@ int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 	lua_insert(L, base);
 	status = lua_pcall(L, nargs, nresults, base);
 	lua_remove(L, base);
-	if (status == 0)
-		return 0;
-	if (is_abandoned(L, -1)) {
+	if (status) {
+		log_error("%s: %s", where,
+			  lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
 		lua_pop(L, 1);
-		return -1;
+		runtime_mark_failed(runtime_current());
 	}
-	log_error("%s: %s", where,
-		  lua_isstring(L, -1) ? lua_tostring(L, -1) : "error in the error handler");
-	lua_pop(L, 1);
-	runtime_mark_failed(runtime_current());
-	return -1;
+	if (generation != fork_generation())
+		runtime_live(runtime_current());
+	return status ? -1 : 0;
 }
 
 void bind_push_error(lua_State *L, const char *code, const char *message)

@@ -18,12 +18,10 @@ uv_loop_t *bind_loop(lua_State *L);
 /*
  * Call the function below nargs arguments, protected and with a traceback. An
  * error is logged as "where: message" and leaves nothing on the stack; returns
- * 0, or -1 after an error. No C-to-Lua call goes around this one.
+ * 0, or -1 after an error. No C-to-Lua call goes around this one. In the child
+ * of a fork that was made in there it does not return: see runtime_live.
  */
 int bind_call(lua_State *L, int nargs, int nresults, const char *where);
-
-/* What core.abandon raises: the frames below are left without a word. */
-void *bind_abandon_mark(void);
 
 /*
  * Push nil and an error table {message, code}; return 2, for `return bind_fail(...)`. err is
@@ -50,6 +48,8 @@ int bind_ref_field(lua_State *L, int index, const char *name);
 
 /* One opener per binding file: pushes the table that becomes brood.core.X. */
 int bind_open_channel(lua_State *L);
+/* In the child of a fork: none of our functions that was called before goes on. */
+void bind_channel_after_fork(void);
 int bind_open_value(lua_State *L);
 int bind_open_fd(lua_State *L);
 int bind_open_http(lua_State *L);

@@ -32,6 +32,11 @@ static lua_State *state(void)
 	return active ? active : bind_main(NULL);
 }
 
+void bind_channel_after_fork(void)
+{
+	active = NULL;
+}
+
 static lua_State *enter(lua_State *L)
 {
 	lua_State *before = active;

@@ -11,6 +11,8 @@
 
 #include "bind/bind.h"
 #include "bind/embed.h"
+#include "bind/http.h"
+#include "bind/net.h"
 #include "brood.h"
 #include "loop/access_log.h"
 #include "runtime.h"
@@ -55,6 +57,18 @@ static size_t check_keep(lua_State *L, int index, int *keep)
 	return n;
 }
 
+/* In the child none of the bindings' functions that Lua has called before goes on. */
+static pid_t fork_runtime(const int *keep, size_t n)
+{
+	pid_t pid = runtime_fork(runtime_current(), keep, n);
+
+	if (pid == 0) {
+		http_caller = net_caller = NULL;
+		bind_channel_after_fork();
+	}
+	return pid;
+}
+
 /*
  * fork(keep[, prepare]) -> pid | 0; returns in both processes. prepare() runs in the child
  * while signals still wait.
@@ -68,7 +82,7 @@ static int l_fork(lua_State *L)
 
 	if (prepare)
 		luaL_checktype(L, 2, LUA_TFUNCTION);
-	pid = runtime_fork(runtime_current(), keep, n);
+	pid = fork_runtime(keep, n);
 	if (pid < 0)
 		return bind_fail(L, (int)pid, "fork");
 	if (pid == 0) {
@@ -91,28 +105,26 @@ static int l_fork(lua_State *L)
 static int l_fork_main(lua_State *L)
 {
 	struct runtime *rt = runtime_current();
-	lua_State *main = runtime_state(rt);
 	int keep[KEEP_MAX];
 	size_t n = check_keep(L, 1, keep);
+	lua_State *main;
 	pid_t pid;
-	int err;
 
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	luaL_checkstack(main, 8, "fork");
-	pid = runtime_fork(rt, keep, n);
+	pid = fork_runtime(keep, n);
 	if (pid < 0)
 		return bind_fail(L, (int)pid, "fork");
 	if (pid > 0) {
 		lua_pushinteger(L, pid);
 		return 1;
 	}
+	main = runtime_state(rt);
 	lua_pushvalue(L, 2);
 	lua_xmove(L, main, 1);
-	err = bind_call(main, 0, 0, "worker");
-	/* A fork in there comes back in the child as well, which then has a life of its own. */
-	err = err && !runtime_is_draining(rt);
+	if (bind_call(main, 0, 0, "worker"))
+		runtime_exit(rt, 1);
 	runtime_unblock_signals();
-	runtime_exit(rt, err ? 1 : runtime_drive_child(rt));
+	runtime_live(rt);
 }
 
 /* unblock_signals(): in a forked child whose handlers are in place. What it starts hears them, too.
@@ -139,14 +151,11 @@ static int l_exit(lua_State *L)
 	runtime_exit(runtime_current(), luaL_optint(L, 1, 0));
 }
 
-/*
- * abandon(): leave the main stack, in the child of a fork, whose frames are its parent's. It
- * does not return; bind_call knows it from an error.
- */
-static int l_abandon(lua_State *L)
+/* live(): in the child of a fork, where what follows is its parent's. It does not return. */
+static int l_live(lua_State *L)
 {
-	lua_pushlightuserdata(L, bind_abandon_mark());
-	return lua_error(L);
+	(void)L;
+	runtime_live(runtime_current());
 }
 
 /* uncaught(text): log an error that nobody caught; the end of a script is then 1. */
@@ -288,7 +297,6 @@ static int l_error_concat(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "abandon", l_abandon },
 	{ "cpus", l_cpus },
 	{ "cwd", l_cwd },
 	{ "exit", l_exit },
@@ -296,6 +304,7 @@ static const luaL_Reg functions[] = {
 	{ "fork", l_fork },
 	{ "fork_main", l_fork_main },
 	{ "generation", l_generation },
+	{ "live", l_live },
 	{ "release_modules", l_release_modules },
 	{ "on_dry", l_on_dry },
 	{ "raise_signal", l_raise_signal },

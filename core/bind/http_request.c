@@ -156,7 +156,7 @@ static int push_field(lua_State *L, struct l_request *r, int field)
 
 static int l_index(lua_State *L)
 {
-	struct l_request *r = lua_touserdata(L, 1);
+	struct l_request *r = check(L);
 
 	if (r->has_table) {
 		lua_getfenv(L, 1);
@@ -175,13 +175,42 @@ static int l_index(lua_State *L)
 
 static int l_newindex(lua_State *L)
 {
-	keep(L, lua_touserdata(L, 1), 2);
+	keep(L, check(L), 2);
 	return 0;
 }
 
 static int closed(lua_State *L)
 {
 	return bind_fail_code(L, "closed", "the client has gone, or the request is answered");
+}
+
+static int push_bytes(lua_State *L)
+{
+	const struct buffer *b = lua_touserdata(L, 1);
+
+	lua_pushlstring(L, b->data ? b->data : "", b->len);
+	return 1;
+}
+
+/*
+ * What has come of the body. Making a string of it may run a finalizer, which may end the request
+ * and all that is its connection's: meanwhile the bytes are ours.
+ */
+static int push_body(lua_State *L, struct l_request *r)
+{
+	struct buffer body = { 0 };
+	int failed;
+
+	lua_pushcfunction(L, push_bytes);
+	lua_pushlightuserdata(L, &body);
+	if (!http_alive(r->conn, r->serial))
+		return closed(L);
+	http_body_lend(r->conn, &body);
+	failed = lua_pcall(L, 1, 1, 0);
+	if (http_alive(r->conn, r->serial))
+		http_body_return(r->conn, &body, !failed);
+	buffer_free(&body);
+	return failed ? lua_error(L) : 1;
 }
 
 /* -> all of the body | false: wait | nil, err */
@@ -191,11 +220,7 @@ static int take_whole(lua_State *L, struct l_request *r)
 	size_t len;
 
 	switch (http_body_peek(r->conn, &bytes, &len)) {
-	case HTTP_BODY_END:
-		lua_pushlstring(L, bytes, len);
-		if (http_alive(r->conn, r->serial))
-			http_body_consume(r->conn);
-		return 1;
+	case HTTP_BODY_END: return push_body(L, r);
 	case HTTP_BODY_TOO_LARGE:
 		return bind_fail_code(L, "too_large", "the request's body is larger than max_body");
 	case HTTP_BODY_GONE: return closed(L);
@@ -216,12 +241,8 @@ static int take_some(lua_State *L, struct l_request *r)
 
 	if (state == HTTP_BODY_TOO_LARGE)
 		return bind_fail_code(L, "too_large", "the request's body is larger than max_body");
-	if (len) {
-		lua_pushlstring(L, bytes, len);
-		if (http_alive(r->conn, r->serial))
-			http_body_consume(r->conn);
-		return 1;
-	}
+	if (len)
+		return push_body(L, r);
 	if (state == HTTP_BODY_GONE)
 		return closed(L);
 	if (state == HTTP_BODY_END) {

@@ -215,6 +215,25 @@ static int l_open(lua_State *L)
 	return 1;
 }
 
+/* cut() -> why the answer was over before its handler had finished it; nil where it was not */
+static int l_cut(lua_State *L)
+{
+	struct l_response *r = response_check(L, 2, "write");
+
+	if (r->finished || response_alive(r))
+		lua_pushnil(L);
+	else
+		lua_pushstring(L, http_cut_by(r->conn, r->serial));
+	return 1;
+}
+
+/* returned(): its handler has returned a value */
+static int l_returned(lua_State *L)
+{
+	response_check(L, 2, "write")->returned = true;
+	return 0;
+}
+
 static int l_head_sent(lua_State *L)
 {
 	struct l_response *r = response_check(L, 2, "write");
@@ -230,8 +249,9 @@ static int l_gc(lua_State *L)
 	if (r->finished || !response_alive(r))
 		return 0;
 	log_error("response dropped unfinished: %.*s: its handler returned without res:finish(), "
-		  "and nothing is left that could call it",
-		  (int)r->len, r->text);
+		  "and nothing is left that could call it%s",
+		  (int)r->len, r->text,
+		  r->returned ? "; what a handler returns is not sent" : "");
 	http_drop(r->conn);
 	return 0;
 }
@@ -239,7 +259,8 @@ static int l_gc(lua_State *L)
 static const luaL_Reg methods[] = {
 	{ "status", response_status }, { "header", response_header }, { "finish", l_finish },
 	{ "_write", l_write },         { "_fail", l_fail },           { "_wait", l_wait },
-	{ "_head_sent", l_head_sent }, { "_open", l_open },           { NULL, NULL },
+	{ "_head_sent", l_head_sent }, { "_open", l_open },           { "_cut", l_cut },
+	{ "_returned", l_returned },   { NULL, NULL },
 };
 
 /* A metatable whose __index is the table on top of the stack. */
@@ -276,7 +297,7 @@ void http_response_push(lua_State *L, struct http_conn *c, const struct http_hea
 
 	r->conn = c;
 	r->serial = http_serial(c);
-	r->finished = false;
+	r->finished = r->returned = false;
 	/* In the bytes as they came: an absolute form is logged as such. */
 	r->len = (uint8_t)(len < RESPONSE_TEXT ? len : RESPONSE_TEXT);
 	memcpy(r->text, head->base + head->method.at, r->len < head->len ? r->len : head->len);

@@ -18,6 +18,7 @@ struct l_response {
 	struct http_conn *conn;
 	uint64_t serial;
 	bool finished;
+	bool returned; /* its handler returned what might have been meant for a body */
 	uint8_t len;
 	char text[RESPONSE_TEXT]; /* "GET /path", for the log */
 };

@@ -75,7 +75,8 @@ static void check_fault(lua_State *L, enum http_header_fault fault, const char *
 		break;
 	case HTTP_HEADER_VALUE:
 		response_mistake(L, 1,
-				 "res:header: the value of '%s' must hold no line break and no NUL",
+				 "res:header: the value of '%s' must hold no line break and no NUL "
+				 "or other control byte",
 				 name);
 		break;
 	case HTTP_HEADER_LENGTH:

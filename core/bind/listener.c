@@ -54,7 +54,10 @@ static bool read_boolean(lua_State *L, const char *field)
 	return value;
 }
 
-/* listener.open{ address =, backlog = 1024, reuseport =, ipv6only =, mode = number, uid =, gid = }
+/* Whatever the umask is: who may connect is the business of the folder. */
+#define UNIX_MODE 0666
+
+/* listener.open{ address =, backlog = 1024, reuseport =, ipv6only =, mode = 0666, uid =, gid = }
  * -> l */
 static int l_open(lua_State *L)
 {
@@ -67,7 +70,7 @@ static int l_open(lua_State *L)
 	o.backlog = read_integer(L, "backlog", 1024);
 	o.reuseport = read_boolean(L, "reuseport");
 	o.ipv6only = read_boolean(L, "ipv6only");
-	o.mode = read_integer(L, "mode", -1);
+	o.mode = read_integer(L, "mode", UNIX_MODE);
 	o.uid = (uid_t)read_integer(L, "uid", -1);
 	o.gid = (gid_t)read_integer(L, "gid", -1);
 	lua_getfield(L, 1, "address");

@@ -178,12 +178,12 @@ static int l_abort(lua_State *L)
 	return 0;
 }
 
-/* close_done() -> whether nothing of it is left */
+/* close_done() -> whether nothing of it is left to send */
 static int l_close_done(lua_State *L)
 {
 	struct l_conn *ud = check_conn(L);
 
-	lua_pushboolean(L, !ud->life || net_life(ud->conn) != ud->life);
+	lua_pushboolean(L, !ud->life || net_closed(ud->conn, ud->life));
 	return 1;
 }
 

@@ -28,8 +28,14 @@ static int l_open(lua_State *L)
 		return bind_fail_code(L, "EEXIST", "pidfile %s is held by the running process %d",
 				      path, (int)holder);
 	if (err == -EBADMSG)
-		return bind_fail_code(L, "EBADMSG",
-				      "pidfile %s is something else, which stays as it is: name another file",
+		return bind_fail_code(
+			L, "EBADMSG",
+			"pidfile %s is something else, which stays as it is: name another file",
+			path);
+	if (err == -ELOOP)
+		return bind_fail_code(L, "ELOOP",
+				      "pidfile %s is a symbolic link, which is not followed: name "
+				      "the file itself",
 				      path);
 	if (err)
 		return bind_fail(L, err, "pidfile %s", path);

@@ -4,7 +4,9 @@
  */
 #include "bind/process_self.h"
 
+#include "sys/end_signal.h"
 #include "sys/proc.h"
+#include "sys/proc_wards.h"
 #include "sys/signame.h"
 
 struct search {
@@ -41,6 +43,49 @@ static int push_result(lua_State *L, int err, const char *what)
 		return bind_fail(L, err, "%s", what);
 	lua_pushboolean(L, 1);
 	return 1;
+}
+
+static void add_group(pid_t group, void *arg)
+{
+	lua_State *L = arg;
+
+	lua_pushboolean(L, 1);
+	lua_rawseti(L, -2, group);
+}
+
+/* process.end_wards(pid, all) -> { [group] = true }: a child of ours is dead; what it looked after
+ * is killed. Without `all` not its Lua children, which end by themselves. */
+static int l_end_wards(lua_State *L)
+{
+	pid_t pid = luaL_checkint(L, 1);
+
+	bool all = lua_toboolean(L, 2);
+
+	lua_newtable(L);
+	wards_end(pid, all, add_group, L);
+	return 1;
+}
+
+/* process.ward_left(group) -> whether one of ours is left in a group that was killed like that. */
+static int l_ward_left(lua_State *L)
+{
+	lua_pushboolean(L, wards_left(luaL_checkint(L, 1)));
+	return 1;
+}
+
+/* process.insist_on_end(): TERM and INT end us although the loop does not turn; see end_signal.h.
+ */
+static int l_insist_on_end(lua_State *L)
+{
+	return push_result(L, end_signals_insist(), "handle TERM and INT");
+}
+
+/* process.end_heard(): the loop has picked up what came so far. */
+static int l_end_heard(lua_State *L)
+{
+	(void)L;
+	end_signals_heard();
+	return 0;
 }
 
 static int l_subreaper(lua_State *L)
@@ -123,7 +168,10 @@ static int l_signal_name(lua_State *L)
 }
 
 const luaL_Reg process_self_functions[] = {
+	{ "end_heard", l_end_heard },
+	{ "end_wards", l_end_wards },
 	{ "forgive_master_death", l_forgive_master_death },
+	{ "insist_on_end", l_insist_on_end },
 	{ "let_go_at_master_death", l_let_go_at_master_death },
 	{ "new_group", l_new_group },
 	{ "own_master_death", l_own_master_death },
@@ -133,5 +181,6 @@ const luaL_Reg process_self_functions[] = {
 	{ "signal_name", l_signal_name },
 	{ "signal_number", l_signal_number },
 	{ "subreaper", l_subreaper },
+	{ "ward_left", l_ward_left },
 	{ NULL, NULL },
 };

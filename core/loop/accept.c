@@ -39,6 +39,8 @@
 #define ASIDE_MS    1
 #define COMPLAIN_MS 10000
 #define HANDLES     3
+/* As many as any queue holds, where the system is not told otherwise. */
+#define BACKLOG_MAX 4096
 
 struct acceptor {
 	uv_poll_t poll;   /* of the anchor, which never becomes readable itself */
@@ -364,6 +366,35 @@ void acceptor_pause(struct acceptor *a)
 	accept_turn_open(&a->state, false);
 	uv_timer_stop(&a->later);
 	uv_poll_stop(&a->poll);
+}
+
+/* How many connections are in the queue; of a Unix socket the kernel does not tell. */
+static unsigned waiting(int listener)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return BACKLOG_MAX;
+	return info.tcpi_unacked;
+}
+
+void acceptor_finish(struct acceptor *a)
+{
+	unsigned generation = fork_generation();
+
+	if (!a || a->closing)
+		return;
+	for (size_t i = 0; i < a->count && !a->paused; i++) {
+		/* No more than that: siblings that live on take what comes from now on. */
+		unsigned left = waiting(a->listeners[i]);
+
+		while (left-- && !a->paused && take_one(a, a->listeners[i])) {
+			if (fork_generation() != generation || a->closing)
+				return;
+		}
+	}
+	acceptor_close(a);
 }
 
 int acceptor_resume(struct acceptor *a)

@@ -25,6 +25,11 @@ int acceptor_add(struct acceptor *a, int fd);
  */
 void acceptor_pause(struct acceptor *a);
 int acceptor_resume(struct acceptor *a);
+/*
+ * Take what waits at this moment, then close: where nobody else has the listener, the kernel
+ * resets what is left in its queue.
+ */
+void acceptor_finish(struct acceptor *a);
 /* At once: what it was woken for stays in the queue. Safe from within its own callback; NULL is
  * legal. */
 void acceptor_close(struct acceptor *a);

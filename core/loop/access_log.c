@@ -68,7 +68,7 @@ static void complain(struct access_log *log)
 
 	if (!log->lost || (log->complained && now - log->complained < COMPLAIN_NS))
 		return;
-	log_warn("access log: %lu lines lost: %s", log->lost,
+	log_warn("access log: %lu line%s lost: %s", log->lost, log->lost == 1 ? "" : "s",
 		 log->err == EAGAIN ? "its reader is too slow" : strerror(log->err));
 	log->lost = 0;
 	log->complained = now;

@@ -310,16 +310,30 @@ bool conn_is_cut(const struct conn *c)
 	return poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR));
 }
 
-bool conn_has_arrived(const struct conn *c)
+bool conn_has_unread(const struct conn *c)
 {
-	int err = 0, waiting = 0;
-	socklen_t len = sizeof(err);
+	int waiting = 0;
 
-	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting > 0;
+}
+
+size_t conn_undelivered(const struct conn *c)
+{
+	int waiting = 0;
+
 	/* Of a Unix socket this would be what the peer has not read yet. */
 	if (c->peer.family != AF_UNIX)
 		ioctl(c->fd, SIOCOUTQ, &waiting);
-	return !err && !waiting;
+	return waiting > 0 ? (size_t)waiting : 0;
+}
+
+bool conn_has_arrived(const struct conn *c)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return !err && !conn_undelivered(c);
 }
 
 /* The access log wants one per request, and inet_ntop takes its time. */

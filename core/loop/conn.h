@@ -99,6 +99,11 @@ void conn_shutdown(struct conn *c);
 /* Whether neither side can send any more; TCP tells only once something was sent in vain. */
 bool conn_is_cut(const struct conn *c);
 
+/* Whether something has come that was not read: closing would reset the connection. */
+bool conn_has_unread(const struct conn *c);
+/* How much of what was sent the peer's kernel is not known to have. */
+size_t conn_undelivered(const struct conn *c);
+
 /* Whether the peer's kernel is known to have got all that was sent. */
 bool conn_has_arrived(const struct conn *c);
 

@@ -58,8 +58,8 @@ static int parse_status_line(struct lines *l, const char *line, const char *end)
 		head->status = head->status * 10 + (unsigned)(*digit - '0');
 	}
 	head->reason = slice(head, end - line > 13 ? line + 13 : end, end);
-	if (head->status < 100 || head->status > 599)
-		return refuse(l, "a status beyond 599 or below 100");
+	if (head->status < 100)
+		return refuse(l, "a status below 100");
 	return 0;
 }
 

@@ -157,12 +157,24 @@ enum http_body_state http_body_peek(struct http_conn *c, const char **bytes, siz
 	return HTTP_BODY_END;
 }
 
-void http_body_consume(struct http_conn *c)
+void http_body_lend(struct http_conn *c, struct buffer *out)
 {
-	bool was_full = c->body.len >= HTTP_BODY_AHEAD;
+	*out = c->body;
+	c->body = (struct buffer){ 0 };
+}
 
-	buffer_clear(&c->body, HTTP_BODY_AHEAD);
-	if (was_full)
+void http_body_return(struct http_conn *c, struct buffer *lent, bool taken)
+{
+	bool was_full = lent->len >= HTTP_BODY_AHEAD;
+
+	if (taken)
+		buffer_clear(lent, HTTP_BODY_AHEAD);
+	/* Unless a finalizer has read on meanwhile. */
+	if (!c->body.data) {
+		c->body = *lent;
+		*lent = (struct buffer){ 0 };
+	}
+	if (taken && was_full)
 		http_settle(c);
 }
 

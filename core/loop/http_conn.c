@@ -135,16 +135,30 @@ static void linger(struct http_conn *c)
 {
 	conn_shutdown(&c->conn);
 	c->phase = PHASE_LINGER;
+	c->undelivered = SIZE_MAX;
 	deadline_start(&c->server->deadlines, LIST_LINGER, &c->phase_limit);
 	http_settle(c);
 }
 
-void http_flushed(struct http_conn *c)
+void http_end(struct http_conn *c)
 {
-	if (c->linger && !c->conn.eof)
+	if (!c->conn.eof && (c->linger || conn_has_unread(&c->conn)))
 		linger(c);
 	else
 		http_close(c, false);
+}
+
+/* A slow reader of a long answer has its time, as long as it reads. */
+void http_lingered(struct http_conn *c)
+{
+	size_t left = conn_undelivered(&c->conn);
+
+	if (!left || left >= c->undelivered) {
+		http_close(c, false);
+		return;
+	}
+	c->undelivered = left;
+	deadline_start(&c->server->deadlines, LIST_LINGER, &c->phase_limit);
 }
 
 /* ---- requests ---- */
@@ -163,8 +177,11 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 		scoreboard_request(slot, uv_hrtime(), head->base + head->method.at,
 				   head->method.len, head->base + head->path.at, head->path.len);
 	}
-	if (s->limits.request_timeout)
+	if (s->limits.request_timeout) {
+		/* The handlers before it in this turn may have taken their time. */
+		uv_update_time(s->loop);
 		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);
+	}
 	http_log_enter(&now, c, head);
 	s->app->request(s->data, c, head);
 	http_log_leave(&now);
@@ -184,6 +201,8 @@ void http_request_end(struct http_conn *c)
 	if (!c->conn.out_bytes)
 		deadline_stop(&c->write_limit);
 	buffer_clear(&c->body, 0);
+	/* A client that has not taken it yet may send something before it has. */
+	c->linger |= c->conn.out_bytes > 0;
 	if (!c->keep_alive || c->body_gone) {
 		c->linger |= incomplete || c->in.len > 0;
 		c->phase = PHASE_FLUSH;

@@ -66,6 +66,7 @@ struct http_conn {
 	bool processing;
 	bool linger;
 	bool fresh;
+	size_t undelivered; /* when the client's end was last looked for in vain */
 
 	/* The request. */
 	struct buffer body;
@@ -94,6 +95,7 @@ struct http_conn {
 	bool chunked;
 	bool no_body;
 	bool was_gone; /* the client had ended its side before the head was sent */
+	uint64_t cut;  /* the request that we ended before its application did: serial * 4 + why */
 
 	/* For the access log, of a request that is not answered at once; else NULL. */
 	struct http_note *note;
@@ -110,6 +112,7 @@ struct http_server {
 	struct http_counts counts;
 	bool stopping;
 	bool closing;
+	bool cut; /* what there is, is not waited for */
 };
 
 /* http_input.c */
@@ -118,6 +121,7 @@ int http_input_reserve(uint64_t max_header);
 void http_input_read(struct http_conn *c);
 /* Input is being worked on, further down the stack: nothing more may be read for now. */
 bool http_input_is_busy(void);
+void http_input_after_fork(void);
 /* Go on with what is buffered, after the application or the socket has made room. */
 void http_input_resume(struct http_conn *c);
 /* Watch for what the phase needs, and time it. May close c. */
@@ -151,8 +155,10 @@ void http_request_end(struct http_conn *c);
 void http_close(struct http_conn *c, bool reset);
 /* While its request is in progress, the client has ended its side, or more. */
 void http_hung_up(struct http_conn *c);
-/* All that is to be sent was sent. */
-void http_flushed(struct http_conn *c);
+/* All that is to be sent was sent: close so that it arrives. */
+void http_end(struct http_conn *c);
+/* Nothing more came for a while from one that is closed like that. */
+void http_lingered(struct http_conn *c);
 
 /* http_log.c; a request that is being handed to the application, for as long as that takes */
 struct http_log_now {
@@ -164,6 +170,7 @@ struct http_log_now {
 };
 void http_log_enter(struct http_log_now *now, struct http_conn *c, const struct http_head *head);
 void http_log_leave(struct http_log_now *now);
+void http_log_after_fork(void);
 /* It is over: all of its answer has been given to the connection. May call out. */
 void http_log_answered(struct http_conn *c, int status, uint64_t bytes);
 /* Some of the queue has gone. */

@@ -11,6 +11,18 @@ static bool is_name(const char *name, size_t len, const char *word)
 	return strlen(word) == len && strncasecmp(name, word, len) == 0;
 }
 
+/* No control bytes: some readers end a line or a value at one. */
+static bool is_text(const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char ch = (unsigned char)value[i];
+
+		if ((ch < ' ' && ch != '\t') || ch == 127)
+			return false;
+	}
+	return true;
+}
+
 static void remove_lines(struct buffer *b, const char *name, size_t len)
 {
 	char *line = b->data, *end = b->data + b->len;
@@ -73,7 +85,7 @@ enum http_header_fault http_check_header(const char *name, size_t name_len, cons
 		return HTTP_HEADER_NAME;
 	if (!value)
 		return HTTP_HEADER_FINE;
-	if (!http_is_value(value, len))
+	if (!is_text(value, len))
 		return HTTP_HEADER_VALUE;
 	if (is_name(name, name_len, "transfer-encoding"))
 		return HTTP_HEADER_OWN;

@@ -3,13 +3,21 @@
  *
  * All reading goes through one buffer of the process, where most requests are
  * parsed in place; only what must wait is copied to the connection. Nothing is
- * parsed of a request before the one ahead of it has been answered.
+ * parsed of a request before the one ahead of it has been answered. The application
+ * may come back here while that buffer is in use: nothing is read then, nor is it moved.
  */
 #include "loop/http_conn.h"
 
-static char *scratch;
+static char *scratch, *outgrown;
 static size_t scratch_size;
-static unsigned depth;
+static bool busy;
+
+static void set_free(void)
+{
+	busy = false;
+	free(outgrown);
+	outgrown = NULL;
+}
 
 /*
  * Its work ends with the head. CONNECT and Upgrade would make it treat the rest as another
@@ -31,9 +39,14 @@ int http_input_reserve(uint64_t max_header)
 
 	if (need <= scratch_size)
 		return 0;
-	more = realloc(scratch, need);
+	more = malloc(need);
 	if (!more)
 		return -ENOMEM;
+	/* A handler has opened a larger server: its own request still lies in the old one. */
+	if (busy && !outgrown)
+		outgrown = scratch;
+	else
+		free(scratch);
 	scratch = more;
 	scratch_size = need;
 	return 0;
@@ -135,9 +148,9 @@ static int keep(struct http_conn *c, const char *p, size_t len)
 static void process(struct http_conn *c, const char *p, size_t len)
 {
 	uint64_t life = c->conn.life;
+	int failed;
 
-	c->processing = true;
-	depth++;
+	c->processing = busy = true;
 	while (len > 0) {
 		ssize_t used = 0;
 
@@ -151,7 +164,7 @@ static void process(struct http_conn *c, const char *p, size_t len)
 			used = step_head(c, p, len);
 		if (used < 0) {
 			if (!conn_alive(&c->conn, life)) {
-				depth--;
+				set_free();
 				return;
 			}
 			/* Refused: what is left of the input matters to nobody, but the client may
@@ -164,9 +177,10 @@ static void process(struct http_conn *c, const char *p, size_t len)
 		p += used;
 		len -= (size_t)used;
 	}
-	depth--;
 	c->processing = false;
-	if (keep(c, p, len) || conn_uncork(&c->conn)) {
+	failed = keep(c, p, len);
+	set_free();
+	if (failed || conn_uncork(&c->conn)) {
 		http_close(c, true);
 		return;
 	}
@@ -218,7 +232,8 @@ static bool is_over(const struct http_conn *c)
 	if (c->conn.eof)
 		return c->phase == PHASE_IDLE || c->phase == PHASE_HEAD ||
 		       c->phase == PHASE_DRAIN || c->phase == PHASE_LINGER;
-	return c->phase == PHASE_IDLE && c->server->stopping;
+	/* A request that has just come is still answered. */
+	return c->phase == PHASE_IDLE && c->server->stopping && !conn_has_unread(&c->conn);
 }
 
 /* The client has ended its side, and the rest of the body that it announced will never come. */
@@ -250,11 +265,11 @@ void http_settle(struct http_conn *c)
 			return;
 	}
 	if (is_over(c)) {
-		http_close(c, false);
+		http_end(c);
 		return;
 	}
 	if (c->phase == PHASE_FLUSH && !c->conn.out_bytes) {
-		http_flushed(c);
+		http_end(c);
 		return;
 	}
 	if (conn_watch(&c->conn, plan(c)))
@@ -273,14 +288,26 @@ static void on_eof(struct http_conn *c)
 
 bool http_input_is_busy(void)
 {
-	return depth > 0;
+	return busy;
+}
+
+/* Whoever was being read is in the midst of it for good. */
+void http_input_after_fork(void)
+{
+	busy = false;
 }
 
 void http_input_read(struct http_conn *c)
 {
 	size_t had = c->in.len;
-	ssize_t n = conn_read(&c->conn, scratch + had, HTTP_READ_MAX);
+	ssize_t n;
 
+	/* What has come stays where it is, and the loop tells of it again. */
+	if (busy) {
+		http_settle(c);
+		return;
+	}
+	n = conn_read(&c->conn, scratch + had, HTTP_READ_MAX);
 	if (n == -EAGAIN) {
 		http_settle(c);
 	} else if (n < 0) {
@@ -301,6 +328,10 @@ void http_input_resume(struct http_conn *c)
 
 	if (c->processing)
 		return;
+	if (busy) {
+		deadline_start_early(&c->server->deadlines, LIST_RESUME, &c->phase_limit, 1);
+		return;
+	}
 	if (had)
 		memcpy(scratch, c->in.data, had);
 	process(c, scratch, had);

@@ -215,6 +215,11 @@ void http_log_leave(struct http_log_now *now)
 	innermost = now->outer;
 }
 
+void http_log_after_fork(void)
+{
+	innermost = NULL;
+}
+
 void http_log_hold(struct http_conn *c, int request)
 {
 	struct http_log_now *now = find(c);

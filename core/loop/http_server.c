@@ -11,8 +11,25 @@
 
 /* ---- time ---- */
 
+enum cut { CUT_BODY, CUT_WRITE, CUT_REQUEST };
+
+/* For whoever goes on answering, and finds that nothing is owed any more. */
+static void note_cut(struct http_conn *c, enum cut why)
+{
+	if (c->serial)
+		c->cut = c->serial * 4 + why;
+}
+
+const char *http_cut_by(const struct http_conn *c, uint64_t serial)
+{
+	static const char *const names[] = { "body_timeout", "write_timeout", "request_timeout" };
+
+	return c->cut / 4 == serial ? names[c->cut % 4] : "the client has gone";
+}
+
 static void body_timed_out(struct http_conn *c)
 {
+	note_cut(c, CUT_BODY);
 	if (!http_request_open(c) || c->head_sent)
 		http_close(c, true);
 	else
@@ -30,6 +47,7 @@ static void on_phase_expired(struct http_conn *c, int list)
 		else
 			http_input_resume(c);
 		break;
+	case LIST_LINGER: http_lingered(c); break;
 	case LIST_HEADER:
 		if (!http_head_is_blank(c->in.data, c->in.len)) {
 			http_refuse_head(c, 408, c->in.data, c->in.len);
@@ -48,15 +66,19 @@ void http_expired(struct deadline *d, int list, void *data)
 {
 	(void)data;
 	if (list == LIST_WRITE) {
-		http_close((struct http_conn *)((char *)d -
-						offsetof(struct http_conn, write_limit)),
-			   true);
+		struct http_conn *c =
+			(struct http_conn *)((char *)d - offsetof(struct http_conn, write_limit));
+
+		note_cut(c, CUT_WRITE);
+		http_close(c, true);
 	} else if (list == LIST_REQUEST || list == LIST_DROPPED) {
 		struct http_conn *c =
 			(struct http_conn *)((char *)d - offsetof(struct http_conn, request_limit));
 
 		if (list == LIST_REQUEST && !c->head_sent)
 			c->keep_alive = false;
+		if (list == LIST_REQUEST)
+			note_cut(c, CUT_REQUEST);
 		http_fail(c, list == LIST_REQUEST ? 503 : 500);
 	} else {
 		on_phase_expired((struct http_conn *)((char *)d -
@@ -176,36 +198,47 @@ static void each_conn(struct http_server *s, void (*fn)(struct http_conn *c))
 	}
 }
 
+static void cut(struct http_conn *c)
+{
+	http_close(c, http_request_open(c));
+}
+
+/* Whom we called may have asked for more than we began with. */
+static void end_closing(struct http_server *s)
+{
+	if (s->cut)
+		each_conn(s, cut);
+	s->closing = false;
+	http_check_stopped(s);
+}
+
 void http_server_shutdown(struct http_server *s)
 {
 	if (s->stopping)
 		return;
 	/* The list must not look empty, and s not go, before we are through. */
 	s->stopping = s->closing = true;
-	acceptor_pause(s->acceptor);
-	acceptor_close(s->acceptor);
+	acceptor_finish(s->acceptor);
 	s->acceptor = NULL;
 	each_conn(s, release);
-	s->closing = false;
-	http_check_stopped(s);
-}
-
-static void cut(struct http_conn *c)
-{
-	http_close(c, http_request_open(c));
+	end_closing(s);
 }
 
 void http_server_close(struct http_server *s)
 {
+	s->cut = true;
 	if (s->closing)
 		return;
-	if (s->acceptor)
-		acceptor_close(s->acceptor);
+	acceptor_close(s->acceptor);
 	s->acceptor = NULL;
 	s->stopping = s->closing = true;
-	each_conn(s, cut);
-	s->closing = false;
-	http_check_stopped(s);
+	end_closing(s);
+}
+
+void http_after_fork(void)
+{
+	http_input_after_fork();
+	http_log_after_fork();
 }
 
 struct http_counts http_server_counts(const struct http_server *s)

@@ -13,6 +13,7 @@
 
 #include <uv.h>
 
+#include "loop/buffer.h"
 #include "loop/conn.h"
 #include "loop/http_parse.h"
 
@@ -66,6 +67,8 @@ void http_server_shutdown(struct http_server *s);
 /* The same at once: connections are cut. */
 void http_server_close(struct http_server *s);
 struct http_counts http_server_counts(const struct http_server *s);
+/* In the child of a fork: what was going on ends in the parent alone. */
+void http_after_fork(void);
 
 /* ---- a request, as long as it is alive ---- */
 
@@ -77,12 +80,14 @@ const struct conn_peer *http_peer(const struct http_conn *c);
 
 enum http_body_state { HTTP_BODY_MORE, HTTP_BODY_END, HTTP_BODY_TOO_LARGE, HTTP_BODY_GONE };
 
-/*
- * What has come of the body; the bytes are valid until http_body_consume, which makes room
- * for more.
- */
+/* What has come of the body; the bytes are valid until anything else is called. */
 enum http_body_state http_body_peek(struct http_conn *c, const char **bytes, size_t *len);
-void http_body_consume(struct http_conn *c);
+/*
+ * They are the caller's, in a buffer that it frees or gives back, if the request is still there.
+ * Taken, they make room for more.
+ */
+void http_body_lend(struct http_conn *c, struct buffer *out);
+void http_body_return(struct http_conn *c, struct buffer *lent, bool taken);
 /*
  * Called before waiting: asks a client that waits for it to go on; whole: collect all of it,
  * up to max_body.
@@ -92,12 +97,15 @@ bool http_body_too_large(const struct http_conn *c);
 
 /* ---- its response; 0 or -errno. -EPIPE: the client is gone, and so is the request ---- */
 
+/* Why a request ended before it was answered: the name of a timeout, or that the client has gone.
+ */
+const char *http_cut_by(const struct http_conn *c, uint64_t serial);
 bool http_head_sent(const struct http_conn *c);
 int http_set_status(struct http_conn *c, int status);
 enum http_header_fault {
 	HTTP_HEADER_FINE,
 	HTTP_HEADER_NAME,   /* not a token */
-	HTTP_HEADER_VALUE,  /* would end its line */
+	HTTP_HEADER_VALUE,  /* would end its line, for some readers at least */
 	HTTP_HEADER_LENGTH, /* a Content-Length that is no number */
 	HTTP_HEADER_OWN,    /* not the application's to set */
 };

@@ -66,7 +66,6 @@ int loop_after_fork(uv_loop_t *old, uv_loop_t **out)
 	if (err)
 		return err;
 	uv_walk(old, close_inherited, NULL);
-	uv_stop(old);
 	return loop_create(out);
 }
 

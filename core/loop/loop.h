@@ -13,7 +13,7 @@ int loop_create(uv_loop_t **out);
 /*
  * In the child of a fork, with all signals blocked: detach from the parent's
  * loop (its epoll, its signal pipe, its handles) and make a fresh one. The old
- * loop is stopped, so that a uv_run below us on the stack returns; it is never freed.
+ * loop never turns again, and is never freed.
  */
 int loop_after_fork(uv_loop_t *old, uv_loop_t **out);
 

@@ -63,6 +63,8 @@ void net_end(struct net_conn *c);
 int net_keep(struct net_conn *c, bool keep);
 /* Send what waits, then close. False: that takes a while; wake(write) follows. */
 bool net_close(struct net_conn *c);
+/* Whether nothing of it is left to send, as far as we know. */
+bool net_closed(const struct net_conn *c, uint64_t life);
 /* Close now; the peer sees that something is missing. */
 void net_abort(struct net_conn *c);
 

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 
 #include "sys/addr.h"
 #include "sys/fd.h"
+#include "sys/log.h"
 #include "sys/unix_bind.h"
 
 #define CANDIDATES 16
@@ -33,18 +33,11 @@ struct listener {
 	ino_t ino;
 };
 
-static int failed(int err, char why[LISTEN_WHY], const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static int failed(int err, char why[LISTEN_WHY], const char *fmt, ...)
+/* "cannot listen on ADDRESS: STEP: what the system says". Without a step the latter says it all. */
+static int failed(int err, char why[LISTEN_WHY], const char *address, const char *step)
 {
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(why, LISTEN_WHY, fmt, ap);
-	va_end(ap);
-	if (n < LISTEN_WHY)
-		snprintf(why + n, (size_t)(LISTEN_WHY - n), ": %s", strerror(-err));
+	snprintf(why, LISTEN_WHY, "cannot listen on %s: %s%s%s", address, step ? step : "",
+		 step ? ": " : "", strerror(-err));
 	return err;
 }
 
@@ -100,12 +93,30 @@ static bool next_may_work(const struct addr *addr, int err)
 }
 
 /* What the resolver says is no errno, and reads oddly as one. */
-static int unresolved(int err, char why[LISTEN_WHY], const char *host)
+static int unresolved(int err, char why[LISTEN_WHY], const char *address, const char *host)
 {
+	const char *fmt = err == -ENOENT ? "cannot listen on %s: there is no host named '%s'"
+					 : "cannot listen on %s: no name server says who '%s' is";
+
 	if (err != -ENOENT && err != -EAGAIN)
-		return failed(err, why, "resolve %s", host);
-	snprintf(why, LISTEN_WHY, err == -ENOENT ? "there is no host named '%s'"
-						 : "no name server says who '%s' is", host);
+		return failed(err, why, address, "resolve");
+	snprintf(why, LISTEN_WHY, fmt, address, host);
+	return err;
+}
+
+/* What bind says, and what helps. */
+static int unbound(int err, char why[LISTEN_WHY], const char *address, unsigned port)
+{
+	size_t used;
+
+	failed(err, why, address, NULL);
+	used = strlen(why);
+	if (err == -EADDRINUSE && port)
+		snprintf(why + used, LISTEN_WHY - used,
+			 " (ss -ltnp 'sport = :%u' shows by whom)", port);
+	else if (err == -EACCES && port && port < IPPORT_RESERVED)
+		snprintf(why + used, LISTEN_WHY - used,
+			 ": ports below 1024 need root or CAP_NET_BIND_SERVICE");
 	return err;
 }
 
@@ -117,7 +128,7 @@ static int open_inet(struct listener *l, const struct addr *addr, const struct l
 	int err = -EADDRNOTAVAIL;
 
 	if (n < 0)
-		return unresolved(n, why, addr->host);
+		return unresolved(n, why, o->address, addr->host);
 	if (addr->kind == ADDR_ANY && o->ipv6only)
 		n = 1;
 	for (int i = 0; i < n; i++) {
@@ -127,7 +138,7 @@ static int open_inet(struct listener *l, const struct addr *addr, const struct l
 		if (!next_may_work(&list[i], err))
 			break;
 	}
-	return failed(err, why, "bind %s", o->address);
+	return unbound(err, why, o->address, addr->port);
 }
 
 /* Nobody can connect before listen, so mode and owner are in force before the first client. */
@@ -136,13 +147,13 @@ static int unix_file_claim(struct listener *l, const struct listen_options *o, c
 	struct stat st;
 
 	if (lstat(l->path, &st) < 0)
-		return failed(-errno, why, "stat %s", l->path);
+		return failed(-errno, why, o->address, "stat");
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
 	if (o->mode >= 0 && chmod(l->path, (mode_t)o->mode) < 0)
-		return failed(-errno, why, "chmod %s", l->path);
+		return failed(-errno, why, o->address, "chmod");
 	if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) && lchown(l->path, o->uid, o->gid) < 0)
-		return failed(-errno, why, "chown %s", l->path);
+		return failed(-errno, why, o->address, "chown");
 	return 0;
 }
 
@@ -153,10 +164,16 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 
 	l->fd = socket_open(AF_UNIX);
 	if (l->fd < 0)
-		return failed(l->fd, why, "socket");
+		return failed(l->fd, why, o->address, "socket");
 	err = unix_bind(l->fd, addr);
+	if (err == -EEXIST) {
+		snprintf(why, LISTEN_WHY,
+			 "cannot listen on %s: it exists and is no socket; it is left alone",
+			 o->address);
+		return -EADDRINUSE; /* as bind has it */
+	}
 	if (err)
-		return failed(err, why, "bind %s", o->address);
+		return failed(err, why, o->address, NULL);
 	memcpy(l->path, ((const struct sockaddr_un *)&addr->sa)->sun_path, sizeof(l->path));
 	return unix_file_claim(l, o, why);
 }
@@ -198,22 +215,23 @@ int listener_open(struct listener **out, const struct listen_options *o, char wh
 	int err = addr_parse(&addr, o->address);
 
 	if (err) {
-		snprintf(why, LISTEN_WHY, "listen on '%s': %s", o->address, addr_problem(err));
+		snprintf(why, LISTEN_WHY, "cannot listen on '%s': %s", o->address,
+			 addr_problem(err));
 		return err;
 	}
 	l = listener_new();
 	if (!l)
-		return failed(-ENOMEM, why, "listen on %s", o->address);
+		return failed(-ENOMEM, why, o->address, NULL);
 	err = addr.kind == ADDR_UNIX ? open_unix(l, &addr, o, why) : open_inet(l, &addr, o, why);
 	if (err)
 		goto fail;
 	if (listen(l->fd, o->backlog) < 0) {
-		err = failed(-errno, why, "listen on %s", o->address);
+		err = unbound(-errno, why, o->address, addr.port);
 		goto fail;
 	}
 	err = address_read(l);
 	if (err) {
-		failed(err, why, "address of %s", o->address);
+		failed(err, why, o->address, "getsockname");
 		goto fail;
 	}
 	*out = l;
@@ -270,8 +288,10 @@ static void file_remove(const struct listener *l)
 {
 	struct stat st;
 
-	if (l->path[0] && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
-		unlink(l->path);
+	if (!l->path[0] || lstat(l->path, &st) < 0 || st.st_dev != l->dev || st.st_ino != l->ino)
+		return;
+	if (unlink(l->path) < 0)
+		log_warn("socket %s is left behind: %s", l->path, strerror(errno));
 }
 
 void listener_close(struct listener *l)

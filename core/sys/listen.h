@@ -27,7 +27,7 @@ struct listen_options {
 
 /*
  * A stale socket file is replaced, a live one is -EADDRINUSE. A failure is told
- * whole in why[], as in "bind 127.0.0.1:80: Permission denied".
+ * whole in why[], as in "cannot listen on 192.0.2.1:80: Cannot assign requested address".
  */
 int listener_open(struct listener **out, const struct listen_options *options,
 		  char why[LISTEN_WHY]);

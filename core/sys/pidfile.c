@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "sys/fd.h"
+#include "sys/log.h"
 
 struct pidfile {
 	int fd;
@@ -72,7 +73,8 @@ static int check_content(int fd)
 static int open_locked(const char *path, int *out, pid_t *holder)
 {
 	for (;;) {
-		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+		int fd = open(path,
+			      O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
 			      0644);
 		int err;
 
@@ -143,8 +145,8 @@ void pidfile_close(struct pidfile *p)
 		return;
 	/* A forked child has closed the descriptor already; the file is its master's. */
 	if (p->owner == getpid()) {
-		if (same_file(p->fd, p->path))
-			unlink(p->path);
+		if (same_file(p->fd, p->path) && unlink(p->path) < 0)
+			log_warn("pidfile %s is left behind: %s", p->path, strerror(errno));
 		fd_close(&p->fd);
 	}
 	free(p);

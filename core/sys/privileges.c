@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The largest entry that is read: groups with thousands of members exist. */
@@ -117,6 +119,15 @@ static bool already(uid_t uid, gid_t gid)
 	return r == uid && e == uid && s == uid && gr == gid && ge == gid && gs == gid;
 }
 
+/* What a master was given beside its user's rights, and what its programs would inherit. */
+static int capabilities_drop(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
 static int way_back_closed(uid_t uid, gid_t gid)
 {
 	if (!already(uid, gid))
@@ -130,6 +141,8 @@ static int way_back_closed(uid_t uid, gid_t gid)
 
 int privileges_drop(uid_t uid, gid_t gid, const char *user, const char **step)
 {
+	int err;
+
 	*step = "drop privileges";
 	/* Not root, and told to become what we are: the supplementary groups are not ours to
 	 * change. */
@@ -145,5 +158,6 @@ int privileges_drop(uid_t uid, gid_t gid, const char *user, const char **step)
 	if (setresuid(uid, uid, uid) < 0)
 		return -errno;
 	*step = "give up privileges for good";
-	return way_back_closed(uid, gid);
+	err = uid != 0 ? capabilities_drop() : 0;
+	return err ? err : way_back_closed(uid, gid);
 }

@@ -16,11 +16,12 @@
 
 #include "sys/fd.h"
 #include "sys/proc_plan.h"
+#include "sys/proc_wards.h"
 
 /* linux/wait.h and sys/wait.h exclude each other; the number is the kernel's. */
 #define BY_PIDFD ((idtype_t)3)
 
-static pid_t forked_by;
+static pid_t forked_by, forked_as;
 
 pid_t proc_fork(void)
 {
@@ -29,6 +30,7 @@ pid_t proc_fork(void)
 
 	if (err)
 		return err;
+	wards_share();
 	pid = fork();
 	if (pid < 0)
 		return -errno;
@@ -37,13 +39,20 @@ pid_t proc_fork(void)
 		return pid;
 	}
 	forked_by = parent;
+	forked_as = getpid();
 	known_forget_all();
+	wards_begin();
 	return 0;
 }
 
 pid_t proc_parent(void)
 {
 	return forked_by ? forked_by : getppid();
+}
+
+bool proc_was_forked(void)
+{
+	return forked_as == getpid();
 }
 
 int proc_lead_group(void)
@@ -76,6 +85,8 @@ int proc_adopt(struct proc *out, pid_t pid, bool own_group)
 		return err;
 	}
 	proc_known_add(pid);
+	if (own_group)
+		wards_add(pid, true);
 	*out = (struct proc){ .pid = pid, .pidfd = fd, .own_group = own_group };
 	return 0;
 }
@@ -188,6 +199,8 @@ bool proc_group_alive(struct proc *p)
 	while (look(P_PGID, (id_t)p->pid, &si, 0) > 0)
 		proc_known_remove(si.si_pid);
 	p->group_gone = kill(-p->pid, 0) < 0 && errno == ESRCH;
+	if (p->group_gone)
+		wards_remove(p->pid);
 	return !p->group_gone;
 }
 
@@ -195,6 +208,8 @@ void proc_close(struct proc *p)
 {
 	if (!p->reaped && p->pid > 0)
 		known_abandon(p->pid);
+	if (p->own_group && !p->group_gone)
+		wards_remove(p->pid);
 	fd_close(&p->pidfd);
 }
 

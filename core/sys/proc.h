@@ -113,7 +113,8 @@ int proc_lead_group(void);
 int proc_set_death_signal(int signum);
 /*
  * For a forked Lua child: when its master dies, end at most `seconds` later, even
- * if the loop never turns again. -ESRCH: the master is already gone.
+ * if the loop never turns again, and with it what it looks after and its own group. -ESRCH:
+ * the master is already gone.
  */
 int proc_master_death(double seconds, pid_t master);
 /*
@@ -122,9 +123,15 @@ int proc_master_death(double seconds, pid_t master);
  * closed.
  */
 void proc_let_go_at_master_death(const int *fds, size_t n);
+/* It has died, and we are to end with it. */
+bool proc_is_orphan(void);
+/* KILL our own process group, this process with it; nothing where another leads it. */
+void proc_end_group(void);
 /* Live on without it: takes that back, an end already set in motion too. */
 void proc_forgive_master_death(void);
 /* Who forked us, as proc_fork saw it; where it was no brood, getppid(). */
 pid_t proc_parent(void);
+/* Whether it was proc_fork that made this process, itself and not its parent. */
+bool proc_was_forked(void);
 
 #endif

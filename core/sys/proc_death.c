@@ -12,18 +12,25 @@
 
 #include "sys/fd.h"
 #include "sys/proc.h"
+#include "sys/proc_wards.h"
 
 #define LISTENERS_MAX 1024
-#define HEAR_NS       200000000L /* how long the loop has to hear of it by itself */
+#define HEAR_S        0.2 /* how long the loop has to hear of it by itself */
+#define END_S         1   /* how long the end may take, when the time for a good one is over */
 
 /* Made when the death is announced for, not when it happens: a signal handler only arms them. */
 static struct {
-	timer_t end;  /* KILL */
+	timer_t kill; /* KILL */
 	timer_t look; /* SIGPWR once more */
-	struct itimerspec after;
+	double patience;
 	unsigned generation;
 	bool made;
+	volatile bool heard;
 } last;
+
+/* In a process of this generation, it lives on alone; 0 is the first process, which has no master.
+ */
+static unsigned forgiven;
 
 /* What a successor wants to bind, and this process holds. */
 static struct {
@@ -61,22 +68,45 @@ static void let_go(void)
 		close(nothing);
 }
 
+static void arm(timer_t timer, double seconds)
+{
+	struct itimerspec after = { .it_value.tv_sec = (time_t)seconds };
+
+	after.it_value.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
+	timer_settime(timer, 0, &after, NULL);
+}
+
+void proc_end_group(void)
+{
+	/* Where the group is another's, so are those in it. */
+	if (getpgrp() == getpid())
+		kill(0, SIGKILL);
+}
+
 /*
- * From the kernel: the master is gone. From our own timer: that was a while ago, and where the
- * loop has not closed the listeners since, it is stuck.
+ * From the kernel: the master is gone. From our own timer, the first time: that was a while ago,
+ * and where the loop has not closed the listeners since, it is stuck; the second time: whatever it
+ * still does has taken too long. Nobody else would end what we look after, and our own group.
  */
 static void on_master_death(int signum, siginfo_t *info, void *context)
 {
-	static const struct itimerspec soon = { .it_value.tv_nsec = HEAR_NS };
+	double hear = last.patience < HEAR_S ? last.patience / 2 : HEAR_S;
 	int saved = errno;
 
 	(void)signum;
 	(void)context;
-	if (info->si_code == SI_TIMER) {
+	if (info->si_code != SI_TIMER) {
+		last.heard = false;
+		arm(last.kill, last.patience + END_S);
+		arm(last.look, hear);
+	} else if (!last.heard) {
+		last.heard = true;
 		let_go();
+		arm(last.look, last.patience - hear);
 	} else {
-		timer_settime(last.end, 0, &last.after, NULL);
-		timer_settime(last.look, 0, &soon, NULL);
+		wards_end_own();
+		proc_end_group();
+		kill(getpid(), SIGKILL);
 	}
 	errno = saved;
 }
@@ -98,12 +128,12 @@ static int make_timers(void)
 
 	if (last.made && last.generation == fork_generation())
 		return 0;
-	err = make_timer(&last.end, SIGKILL);
+	err = make_timer(&last.kill, SIGKILL);
 	if (err)
 		return err;
 	err = make_timer(&last.look, SIGPWR);
 	if (err) {
-		timer_delete(last.end);
+		timer_delete(last.kill);
 		return err;
 	}
 	last.made = true;
@@ -115,12 +145,19 @@ void proc_forgive_master_death(void)
 {
 	struct itimerspec never = { 0 };
 
+	forgiven = fork_generation();
 	proc_set_death_signal(0);
 	signal(SIGPWR, SIG_IGN);
 	if (last.made && last.generation == fork_generation()) {
-		timer_settime(last.end, 0, &never, NULL);
+		timer_settime(last.kill, 0, &never, NULL);
 		timer_settime(last.look, 0, &never, NULL);
 	}
+}
+
+bool proc_is_orphan(void)
+{
+	/* A fork that was not ours has a master that we do not know of. */
+	return proc_was_forked() && getppid() != proc_parent() && forgiven != fork_generation();
 }
 
 void proc_let_go_at_master_death(const int *fds, size_t n)
@@ -142,10 +179,7 @@ int proc_master_death(double seconds, pid_t master)
 	if (err)
 		return err;
 	/* Zero would disarm it. */
-	if (seconds < 0.001)
-		seconds = 0.001;
-	last.after.it_value.tv_sec = (time_t)seconds;
-	last.after.it_value.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
+	last.patience = seconds < 0.002 ? 0.002 : seconds;
 	sigemptyset(&action.sa_mask);
 	if (sigaction(SIGPWR, &action, NULL) < 0)
 		return -errno;

@@ -100,6 +100,13 @@ void proc_known_remove(pid_t pid)
 	memmove(&set.list[at], &set.list[at + 1], (set.count - at) * sizeof(*set.list));
 }
 
+bool known_child(pid_t pid)
+{
+	const struct known *k = lookup(pid);
+
+	return k && !k->abandoned;
+}
+
 void known_abandon(pid_t pid)
 {
 	struct known *k = lookup(pid);

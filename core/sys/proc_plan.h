@@ -63,6 +63,8 @@ void signals_default(void);
 /* Room for one more known child, so that adding it after the fork cannot fail. */
 int known_reserve(void);
 void known_forget_all(void);
+/* Somebody waits for it. */
+bool known_child(pid_t pid);
 /* Nobody will wait for it: the next proc_reap_orphans does. */
 void known_abandon(pid_t pid);
 

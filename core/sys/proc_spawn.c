@@ -16,6 +16,7 @@
 
 #include "sys/fd.h"
 #include "sys/proc_plan.h"
+#include "sys/proc_wards.h"
 
 #define STACK_SIZE (128 * 1024)
 #define GUARD_SIZE 4096
@@ -102,6 +103,9 @@ static int spawn(struct proc *out, struct proc_plan *plan)
 	*out = (struct proc){ .pid = pid,
 			      .pidfd = pidfd,
 			      .own_group = plan->spec->new_group || plan->spec->session };
+	/* What is to survive us has no death signal. */
+	if (out->own_group && plan->spec->death_signal)
+		wards_add(pid, false);
 	return 0;
 }
 

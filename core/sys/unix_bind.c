@@ -19,7 +19,7 @@ static int unix_file_stale(const struct addr *addr)
 	if (lstat(un->sun_path, &st) < 0)
 		return -errno;
 	if (!S_ISSOCK(st.st_mode))
-		return -EADDRINUSE;
+		return -EEXIST;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;

@@ -6,7 +6,8 @@
 
 #include "sys/addr.h"
 
-/* A stale socket file is replaced. -EADDRINUSE: somebody listens there, or it is no socket. */
+/* A stale socket file is replaced. -EADDRINUSE: somebody listens there; -EEXIST: it is no
+ * socket. */
 int unix_bind(int fd, const struct addr *addr);
 
 #endif

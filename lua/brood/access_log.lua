@@ -1,10 +1,10 @@
 --- The access log of a worker: one line for each request. The core gathers and writes
 --- them; here is what becomes of a function of the user's that makes the lines.
 local core = require "brood.core"
-local clock = require "brood.clock"
 local E = require "brood.error"
 local log = require "brood.log"
 local task = require "brood.task"
+local timer = require "brood.timer"
 
 local M = {}
 
@@ -18,24 +18,43 @@ local QUIET = 10 -- seconds between two complaints about a function that raises
 ---@field format? "combined"|"json"
 ---@field line? brood.AccessLine
 
--- What the function does wrong is told, but not for every request.
-local function guard(line)
-  local told, untold = nil, 0
-  local function complain(text)
-    untold = untold + 1
-    local now = clock.now()
-    if told and now - told < QUIET then
-      return
+-- What the function does wrong is told, but not for every request: the rest of it when some time has passed.
+local function complainer()
+  local latest, untold, waiting = nil, 0, false
+  local function tell()
+    if untold > 0 then
+      log.error(untold == 1 and latest or ("%s (%d times)"):format(latest, untold))
+      untold, waiting = 0, true
+      timer.after(QUIET, function()
+        waiting = false
+        tell()
+      end):unref()
     end
-    log.error(untold == 1 and text or ("%s (%d times)"):format(text, untold))
-    told, untold = now, 0
   end
+  return function(text)
+    latest, untold = "access_log: " .. text, untold + 1
+    if not waiting then
+      tell()
+    end
+  end
+end
+
+local function explain(err)
+  local called = tostring(err):match("([%w_.]+[:.][%a_]+) cannot wait here: ")
+  if called then
+    return ("a function for access_log must not wait, and %s does"):format(called)
+  end
+  return E.text(err)
+end
+
+local function guard(line)
+  local complain = complainer()
   return function(req, status, bytes, seconds)
     local ok, text = xpcall(line, task.on_raise, req, status, bytes, seconds)
     if not ok then
-      return complain("access_log: " .. E.text(text))
+      return complain(explain(text))
     elseif text ~= nil and type(text) ~= "string" then
-      return complain("access_log: the function must return a line or nil, got " .. type(text))
+      return complain("the function must return a line or nil, got " .. type(text))
     end
     return text
   end

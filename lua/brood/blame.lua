@@ -8,6 +8,7 @@ local util = require "jit.util"
 local M = {}
 
 local METHOD = "^[%w_.]+[:.]([%a_]+): " -- of a message that begins with what was called
+local OWN = "^%S*lua/brood/%S+:%d+: (.*)$" -- of one that begins with a line of ours, to which the caller's has gone
 
 local band, rshift = bit.band, bit.rshift
 
@@ -114,11 +115,19 @@ local function find_caller(level)
   end
 end
 
+--- Whether there is no line in the message that whoever made the mistake could look at.
+---@param message string
+---@return boolean
+function M.is_without_place(message)
+  return (message:match(OWN) or message):find(METHOD) ~= nil
+end
+
 --- The message, with the place of the mistake where it has none and one can be found.
 ---@param message string what was raised, beginning with what was called: "res:finish: ..."
 ---@param level integer of the function that raised it, as for debug.getinfo in the caller
 ---@return string message
 function M.place(message, level)
+  message = message:match(OWN) or message
   local method = message:match(METHOD)
   local fn, info = find_caller(level + 2)
   if not fn then
@@ -126,7 +135,11 @@ function M.place(message, level)
   end
   local lines = M.lines(fn, method)
   local where = table.concat(lines, ", "):gsub(", (%d+)$", " or %1")
-  return ("%s:%s: %s"):format(info.short_src, #lines > 0 and where or info.linedefined, message)
+  if #lines == 0 then
+    where = info.linedefined
+  end
+  return where == 0 and ("%s: %s"):format(info.short_src, message)
+    or ("%s:%s: %s"):format(info.short_src, where, message)
 end
 
 return M

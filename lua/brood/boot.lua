@@ -10,20 +10,29 @@ local M = {}
 -- The main task of this process: until it has ended, a dry loop means that it waits for nothing.
 local main = { ended = false, status = nil }
 
-local function finish_status()
-  task.report_unobserved()
-  if not main.ended then
-    core.uncaught("the main task waits, but nothing is left that could wake it")
+-- A process that never supervised anything has not loaded the room that knows of it.
+local function leave_nothing()
+  if package.loaded["brood.supervised"] then
+    require("brood.supervised").kill_all()
   end
-  return not main.forgiving and core.failed() and 1 or main.status or 0
 end
 
--- A process that never supervised anything has not loaded the room that knows of it.
 local function leave(status)
-  if package.loaded["brood.supervised"] then
-    require("brood.supervised").exit(status)
-  end
+  leave_nothing()
   core.exit(status)
+end
+
+local function finish_status()
+  task.report_unobserved()
+  local status = main.status or 0
+  if not main.ended then
+    core.uncaught("the main task waits, but nothing is left that could wake it")
+    status = 1 -- a master forgives what others do, but it has not come to its own end
+  elseif core.failed() and not main.forgiving then
+    status = 1
+  end
+  leave_nothing()
+  return status
 end
 
 --- Say what to do when the loop runs dry, in place of ending: fn returns a status, or nil to go on.

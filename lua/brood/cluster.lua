@@ -7,13 +7,16 @@ local E = require "brood.error"
 local emitter = require "brood.emitter"
 local group = require "brood.group"
 local identity = require "brood.cluster.identity"
+local inside = require "brood.cluster.inside"
 local log = require "brood.log"
+local note = require "brood.cluster.note"
 local preload = require "brood.cluster.preload"
 local Process = require "brood.process"
 local serve = require "brood.serve"
 local signals = require "brood.signals"
 local sockets = require "brood.cluster.sockets"
 local task = require "brood.task"
+local timer = require "brood.timer"
 local view = require "brood.cluster.worker"
 local watch = require "brood.cluster.watch"
 
@@ -60,6 +63,7 @@ end
 
 local function leave_place(self, member)
   member.last_requests = member.counters and member.counters("requests")
+  member.told = member.counters and note.signal(member.counters("state"))
   member.counters = nil
   if member.place then
     self.scoreboard:set(member.place, "accepting", 0) -- or its siblings would wait for it to take connections
@@ -72,18 +76,21 @@ end
 
 -- The child, between its fork and its app. Signals come first: a hook may wait, and they must be heard meanwhile.
 local function prepare(self, member, inner)
-  local serving = serve.begin(inner, member.fds)
+  local own = note.new(self.scoreboard, member.place)
+  local serving = serve.begin(inner, member.fds, own)
+  serving.patience = self.options.graceful_timeout
   core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
   if member.place then
     self.scoreboard:attach(member.place)
   end
-  inner.id, inner.slot, inner.cluster = member.id, member.slot, self.name
-  view.in_child(member.worker, inner.pid)
+  own:stage("after_fork")
+  serving.known = inside.dress(inner, member, self)
+  view.in_child(member.worker, inner)
   local ok, err = run_hook(self, "after_fork", self.master, member.worker)
   if not ok then
     error(err, 0)
   end
-  return serving, rawget(member.worker, "dropped")
+  return serving, view.settle(member.worker)
 end
 
 -- What a worker keeps of the master's: its sockets, and the file of its access log.
@@ -110,6 +117,9 @@ local function new_process(self, member)
     ready = "channel", stop_signal = "QUIT", stop_timeout = o.graceful_timeout, start_timeout = o.start_timeout,
   }, {
     keep = keeps(self, member), leader_alone = true,
+    where = function()
+      return member.counters and note.where(member.counters("state"), o.app)
+    end,
     prepare = function(inner)
       local dropped
       serving, dropped = prepare(self, member, inner)
@@ -118,9 +128,23 @@ local function new_process(self, member)
   })
 end
 
--- Wait for before_fork, but no longer than somebody wants the worker: a stop must not depend on a hook's end.
+-- Wait for before_fork, but no longer than somebody wants the worker: a stop must not depend on a hook's end, and a
+-- start has its start_timeout.
 local function before_fork(self, member)
-  return task.run(nil, "before_fork", function(done)
+  local seconds = self.hooks.before_fork and self.options.start_timeout
+  return task.run(nil, "before_fork", function(answer)
+    local limit
+    local function done(...)
+      if limit then
+        limit:cancel()
+      end
+      answer(...)
+    end
+    if seconds then
+      limit = timer.after(seconds, function()
+        done(E.new("timeout", "before_fork has not ended within %g s", seconds))
+      end)
+    end
     member.process = {
       state = "starting",
       stop = function()
@@ -157,11 +181,13 @@ end
 
 -- ---- the cluster ----------------------------------------------------------------------------------------------------
 
-local function describe_end(process)
+local function describe_end(member)
+  local process, why = member.process, member.reason
   if process.exit_signal then
-    return "killed by " .. process.exit_signal
+    local how = "killed by " .. process.exit_signal
+    return why == "signal" and how or ("%s (%s)"):format(how, why)
   end
-  return "status " .. tostring(process.exit_code)
+  return ("status %s (%s)"):format(tostring(process.exit_code), why == "signal" and "signal " .. member.told or why)
 end
 
 local NO_RESTART = { stop = true, scale = true, reload = true, superseded = true }
@@ -196,15 +222,15 @@ local function on_exit(self, member, code, signal)
   if not member.pid then
     return -- it was never forked: nobody has heard of it
   end
-  note_end(self, member, code, signal)
-  if member.reason == "crash" and code == 0 then
-    member.reason = "signal" -- somebody has told the worker itself to go, and it went well
+  if member.reason == "crash" and code and member.told then
+    member.reason = "signal" -- somebody has told the worker itself to go
   end
+  note_end(self, member, code, signal)
   -- A start that failed has told its own story already.
   if member.ready_at then
     local unasked = member.reason == "crash" or member.reason == "signal" or member.reason == "timeout"
-    log[unasked and "warn" or "info"](("%s: worker %d (pid %d) ended: %s (%s)"):format(self.name, member.id,
-      member.pid, describe_end(member.process), member.reason))
+    log[unasked and "warn" or "info"](("%s: worker %d (pid %d) ended: %s"):format(self.name, member.id,
+      member.pid, describe_end(member)))
   end
   self:emit("exit", member.worker, code, signal)
 end

@@ -27,7 +27,7 @@ function M.from(value, traceback)
     value = M.new("error", tostring(value):gsub("%%", "%%%%"))
   elseif getmetatable(value) == nil then
     setmetatable(value, core.error_meta)
-    value.message = value.message ~= nil and tostring(value.message) or "(error object without a message)"
+    value.message = value.message ~= nil and M.describe(value.message) or "(error object without a message)"
   end
   if traceback and rawget(value, "traceback") == nil and getmetatable(value) == core.error_meta then
     value.traceback = traceback
@@ -35,14 +35,22 @@ function M.from(value, traceback)
   return value
 end
 
+--- What `tostring` says; what is raised by a value of somebody else's making is not.
+---@param value any
+---@return string
+function M.describe(value)
+  local ok, text = pcall(tostring, value)
+  return ok and text ~= nil and tostring(text) or ("a %s that cannot be shown"):format(type(value))
+end
+
 --- Text for a log: the traceback where there is one, else the message.
 ---@param err any
 ---@return string
 function M.text(err)
-  if type(err) == "table" and type(err.traceback) == "string" then
-    return err.traceback
+  if type(err) == "table" and type(rawget(err, "traceback")) == "string" then
+    return rawget(err, "traceback")
   end
-  return tostring(err)
+  return M.describe(err)
 end
 
 return M

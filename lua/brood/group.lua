@@ -192,7 +192,7 @@ local function on_exit(self, member)
   if held then
     self.holders[slot] = nil
   end
-  member.reason = member.reason or member.cause or (process.exit_signal and "signal" or "crash")
+  member.reason = member.reason or member.cause or respawn.reason(process)
   if not member.ready_at and not told then
     self.failures[slot] = (self.failures[slot] or 0) + 1
     if not self.respawn then

@@ -230,13 +230,23 @@ local function look(step)
   end):unref()
 end
 
+-- The methods of a response that is over return nil: what raises then is a chain of them, or an assert.
+local function goes_on(err)
+  return type(err) == "table" and (rawget(err, "code") == "closed"
+    or E.describe(rawget(err, "message")):find "attempt to index a nil value$" ~= nil)
+end
+
 local function fail(req, res, err)
   if req:_too_large() then
     return res:_fail(413)
   end
   if err ~= nil then
-    log.error(("handler of %s %s: %s"):format(req.method, req.path, E.text(err)))
-    return res:_fail(500)
+    local cut = res:_cut()
+    res:_fail(500) -- before anything that could go wrong with an error of the user's making
+    if cut and goes_on(err) then
+      return log.info(("%s %s: its handler went on after the answer was over (%s)"):format(req.method, req.path, cut))
+    end
+    return log.error(("handler of %s %s: %s"):format(req.method, req.path, E.text(err)))
   end
   if looking ~= core.generation() then
     look(1)
@@ -250,6 +260,9 @@ local function run(handler, req, res)
   if not ok then
     fail(req, res, err)
   elseif res:_open() then
+    if type(err) == "string" then
+      res:_returned()
+    end
     fail(req, res)
   end
 end

@@ -23,7 +23,7 @@ local M = {}
 
 ---@class brood.http.Given
 ---@field url? string "http://[user:password@]host[:port]/path"
----@field socket? string path of a Unix socket, in place of the url's host
+---@field socket? string path of a Unix socket ("unix:/path" too), in place of the url's host
 ---@field path? string with `socket` alone; default "/"
 ---@field method? string default "GET", "POST" with a body
 ---@field headers? table<string, string|number|string[]|false> false leaves out what would be sent by itself
@@ -132,6 +132,7 @@ function Streamed:close()
   self.link = nil
   if link then
     link.conn.core:abort()
+    link.answer:begin(true)
   end
 end
 
@@ -179,6 +180,7 @@ local function perform(job)
     end
     link.conn.core:abort()
     if not reused or not may_retry(job, link) then
+      link.answer:begin(true) -- what came of a body would stay until the collector comes
       return nil, state
     end
     link, reused = nil, false

@@ -15,6 +15,9 @@ function M.encode(value)
   if text == nil then
     return nil, E.new("json", "cannot encode as JSON: %s", why)
   end
+  if text:find("\\/", 1, true) then
+    text = text:gsub("\\(.)", { ["/"] = "/" }) -- it may be escaped, and nobody expects it
+  end
   return text
 end
 

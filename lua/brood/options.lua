@@ -23,12 +23,13 @@ function M.check(level, given, spec, what)
   if given ~= nil and type(given) ~= "table" then
     error(("%sthe options must be a table, got %s"):format(prefix, kinds.show(given)), level + 1)
   end
-  local first
+  local mistakes = {}
   local _, checked = kinds.record(spec, given or {}, "", function(mistake)
-    first = first or mistake
+    mistakes[#mistakes + 1] = kinds.sentence(mistake, "option '%s'", "'%s'")
   end)
-  if first then
-    error(prefix .. kinds.sentence(first, "option '%s'", "'%s'"), level + 1)
+  if #mistakes > 0 then
+    table.sort(mistakes)
+    error(prefix .. table.concat(mistakes, "; "), level + 1)
   end
   return checked
 end

@@ -36,7 +36,8 @@ local last_id = 0
 ---@param given brood.ProcessOptions
 ---@param inner? table what only brood's own rooms pass: keep (descriptors for a forked child), prepare (fn in it),
 --- raw (streams whose function gets pieces in place of lines), leader_alone (it alone is asked to end, its group is
---- killed behind it), level (of the stack to blame for a mistake), what (is to blame, for the message), more (options)
+--- killed behind it), level (of the stack to blame for a mistake), what (is to blame, for the message), more (options),
+--- where (fn that may tell what a start has not come beyond)
 ---@return brood.Process
 function M.new(given, inner)
   inner = inner or {}
@@ -146,7 +147,7 @@ local function arm_start_timeout(self, run)
     end
     deadline = clock.now() + seconds
     run.start_timer = timer.after(seconds, function()
-      fail_start(self, run, E.new("timeout", "%s was not ready within %s s", self.name, patience))
+      fail_start(self, run, E.new("timeout", "%s was not ready within %s s%s", self.name, patience, spawn.where(self)))
     end)
   end
   if patience then

@@ -3,12 +3,22 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local log = require "brood.log"
+local nearest = require "brood.rules.nearest"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
+local timer = require "brood.timer"
 
 -- Percent of the live heap at which the collector begins anew: an idle worker keeps the most that it ever used.
 local PAUSE = 150
+
+-- What the app supervises is asked to end before the worker's time is over, when it is killed: so long before, in
+-- seconds, but in the last quarter of that time.
+local LAST = 2
+
+local CALLED_ELSEWHERE = { handler = "server", handle = "server", app = "server", request = "server" }
+local SERVER_MISTAKE = "^%S+: %l+%.server: "
+local WANTED = "a handler function(req, res), a server, or {server=, start=, stop=}"
 
 local M = {}
 
@@ -30,6 +40,17 @@ local function refuse(fmt, ...)
   raise(E.new("app", fmt, ...))
 end
 
+-- What was probably meant by a table without `server`.
+local function guess(app)
+  for key in pairs(app) do
+    local meant = CALLED_ELSEWHERE[key] or nearest.find(key, { "server", "start", "stop" })
+    if meant then
+      return (": unknown key '%s' (did you mean '%s'?)"):format(key, meant)
+    end
+  end
+  return ""
+end
+
 --- What an app file returned, in one form.
 ---@param value any
 ---@param where string
@@ -38,9 +59,12 @@ function M.normalise(value, where)
   local app = value
   if type(value) == "function" or (type(value) == "table" and type(value.listen) == "function") then
     app = { server = value }
-  elseif type(value) ~= "table" or value.server == nil then
-    refuse("%s must return a handler function(req, res), a server, or {server=, start=, stop=}, got %s", where,
-      type(value))
+  elseif value == nil then
+    refuse("%s returns nothing: is `return` missing? It must return %s", where, WANTED)
+  elseif type(value) ~= "table" then
+    refuse("%s must return %s, got %s", where, WANTED, type(value))
+  elseif value.server == nil then
+    refuse("%s must return %s, got a table without `server`%s", where, WANTED, guess(value))
   end
   local server = app.server
   if type(server) == "function" then
@@ -65,13 +89,23 @@ function M.load(path)
     refuse("cannot load the app: %s", why)
   end
   M.path_first(path)
-  return M.normalise(chunk(), path)
+  local ok, app = task.call(chunk)
+  if not ok then
+    if app.code == "error" and tostring(app.message):find(SERVER_MISTAKE) then
+      app.code = "app" -- it is written there, and will be so at the next try
+    end
+    error(app, 0)
+  end
+  return M.normalise(app, path)
 end
 
 -- One worker: its app, and how far its end has come.
 ---@class brood.Serving
 ---@field worker brood.Worker the line to the master
 ---@field fds integer[] the listening sockets: the master's, lent
+---@field note brood.Note
+---@field known { state: string } of `brood.worker`
+---@field patience? number|false seconds that its end may take
 ---@field app? table once it serves
 local Serving = {}
 Serving.__index = Serving
@@ -99,15 +133,27 @@ local function close_listeners(self)
   self.fds = {}
 end
 
+-- The requests go on: who is killed at the end of its patience can ask nobody any more.
+local function stop_supervised_in_time(self)
+  local patience = self.patience
+  if patience then
+    timer.after(patience - math.min(LAST, patience / 4), function()
+      supervised.stop_all(function() end)
+    end):unref()
+  end
+end
+
 --- Finish what is being served, run the app's stop, and go. The master kills what takes too long.
 function Serving:quit()
   if self.quitting then
     return
   end
   self.quitting = true
+  self.known.state = "stopping"
   if not self.app then
     return self:leave(0) -- still loading: nothing has been served
   end
+  stop_supervised_in_time(self)
   task.spawn(function()
     local finished = task.async(function()
       self.app.server:close()
@@ -143,10 +189,12 @@ end
 
 local function watch_signals(self)
   signals.on("QUIT", function()
+    self.note:told("QUIT")
     self:quit()
   end)
   for _, name in ipairs { "TERM", "INT" } do
     signals.on(name, function()
+      self.note:told(name)
       self:leave(0)
     end)
   end
@@ -161,9 +209,10 @@ end
 --- In the forked child, before anything else there: be a worker that ends as it is told.
 ---@param worker brood.Worker
 ---@param fds integer[]
+---@param note brood.Note
 ---@return brood.Serving
-function M.begin(worker, fds)
-  local self = setmetatable({ worker = worker, fds = fds }, Serving)
+function M.begin(worker, fds, note)
+  local self = setmetatable({ worker = worker, fds = fds, note = note, known = {} }, Serving)
   watch_signals(self)
   core.process.let_go_at_master_death(fds)
   worker.peer:handle("listen", function(_, fd)
@@ -191,7 +240,9 @@ function Serving:run(path, loaded, access_log)
   if not loaded then
     collectgarbage("setpause", PAUSE) -- unless the app says otherwise; for one that was preloaded see cluster.preload
   end
+  self.note:stage("load")
   local app = loaded or M.load(path)
+  self.note:stage("start")
   local ok, err = run_hook(app.start, self.worker)
   if ok then
     ok, err = app.server:listen { fds = self.fds }
@@ -200,6 +251,8 @@ function Serving:run(path, loaded, access_log)
     raise(err)
   end
   self.app = app
+  self.note:stage("ready")
+  self.known.state = self.quitting and "stopping" or "ready"
   self.worker:ready()
 end
 

@@ -5,6 +5,7 @@ local address = require "brood.rules.address"
 local core = require "brood.core"
 local E = require "brood.error"
 local options = require "brood.options"
+local supervised = require "brood.supervised"
 local task = require "brood.task"
 
 local M = {}
@@ -21,8 +22,21 @@ local function state(self)
   if self.generation ~= generation then
     self.generation = generation
     self.core, self.listeners = nil, {}
+    self.stopping, self.closers = {}, {}
   end
   return self
+end
+
+-- Of the cores that were told to stop, this one has; whoever closes waits for all.
+local function has_stopped(self, stopped)
+  self.stopping[stopped] = nil
+  if next(self.stopping) == nil then
+    local closers = self.closers
+    self.closers = {}
+    for _, done in ipairs(closers) do
+      done(nil)
+    end
+  end
 end
 
 -- The entry of `listen` as the core takes it: mode, owner and group as numbers.
@@ -126,6 +140,9 @@ function Server:listen(where)
     local ok, err = accept_from(self, where.fds)
     return ok and self, err
   end
+  if where == nil then
+    error('server:listen: an address is missing (e.g. "127.0.0.1:8080")', 2)
+  end
   local targets = is_list(where) and where or { where }
   if #targets == 0 then
     error("server:listen: the list of addresses is empty", 2)
@@ -147,6 +164,9 @@ function Server:listen(where)
   end
   for _, listener in ipairs(opened) do
     self.listeners[#self.listeners + 1] = listener
+    if listener:address():find("unix:", 1, true) == 1 then
+      supervised.close_at_end(listener) -- its file would be left behind
+    end
   end
   return self
 end
@@ -171,23 +191,35 @@ function Server:close(cb)
     local current, listeners = self.core, self.listeners
     self.core, self.listeners = nil, {}
     listening[self] = nil
-    if not current then
+    if current then
+      self.stopping[current] = true
+    elseif next(self.stopping) == nil then
       return done(nil)
     end
-    current:shutdown(function()
-      done(nil)
-    end)
+    table.insert(self.closers, done)
+    if current then
+      current:shutdown(function()
+        has_stopped(self, current)
+      end)
+    end
     close_listeners(listeners)
   end)
 end
 
---- Cut everything off now.
+--- Cut everything off now, also what a `close` still waits for.
 function Server:destroy()
   local current, listeners = state(self).core, self.listeners
   self.core, self.listeners = nil, {}
   listening[self] = nil
   if current then
     current:close()
+  end
+  local stopping = {} -- whom one wakes may start and stop others
+  for each in pairs(self.stopping) do
+    stopping[#stopping + 1] = each
+  end
+  for _, each in ipairs(stopping) do
+    each:close()
   end
   close_listeners(listeners)
 end

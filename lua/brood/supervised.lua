@@ -22,11 +22,13 @@ local GONE = 2 -- seconds that this process waits at its end for those it has ki
 ---@type table<brood.Supervised, true>
 local alive = {}
 local on_child = {} -- called at each SIGCHLD: groups that wait until they are empty
+local to_close = setmetatable({}, { __mode = "k" }) -- what else has an end that is seen from outside
 local watching = false
 local guard -- signal watches that stop the children and then end this process
 
 fork.on_child(function()
   alive, on_child, watching, guard = {}, {}, false, nil
+  to_close = setmetatable({}, { __mode = "k" })
   M.ending = nil
 end)
 
@@ -119,6 +121,13 @@ function M.remove(child)
   alive[child] = nil
 end
 
+--- Close it when this process ends, however it does. While it is in use, somebody else keeps it.
+---@param object { close: fun(self) }
+function M.close_at_end(object)
+  to_close[object] = true
+  M.guard_signals()
+end
+
 --- Stop all children, each with its own patience, then call done().
 ---@param done fun()
 function M.stop_all(done)
@@ -163,6 +172,12 @@ function M.kill_all()
     while not child:gone() and clock.now() < deadline do
       uv.sleep(1)
     end
+  end
+  -- Last: who looks at a pidfile or a socket sees somebody there while something of this process is left.
+  local closing = to_close
+  to_close = {}
+  for object in pairs(closing) do
+    object:close()
   end
 end
 

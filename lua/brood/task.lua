@@ -18,24 +18,46 @@ local tasks = setmetatable({}, { __mode = "k" }) -- the coroutines that are task
 local idle, idle_count = {}, 0
 local generation = core.generation()
 
+-- How the runtime came to call the function is of no use to whoever wrote it, nor is where it noticed a mistake.
+local function own_part_off(text, mistake)
+  text = text:gsub("\n\t%[C%]: in function 'xpcall'\n\t%S*lua/brood/.*$", "")
+  if mistake then
+    local n
+    repeat
+      text, n = text:gsub("(\nstack traceback:)\n\t%[C%]: in function 'error'", "%1", 1)
+      if n == 0 then
+        text, n = text:gsub("(\nstack traceback:)\n\t%S*lua/brood/[^\n]*", "%1", 1)
+      end
+    until n == 0
+  end
+  return (text:gsub("\nstack traceback:$", ""))
+end
+
 --- Turns what was raised into an error with the traceback of the place, while its stack still stands.
 local function on_raise(value)
   if type(value) == "table" and rawget(value, "traceback") then
     return value
   end
-  if type(value) == "string" and value:find "^[%w_.]+[:.][%a_]+: " then
-    value = require("brood.blame").place(value, 2)
+  if type(value) == "string" and (value:find "^[%w_.]+[:.][%a_]+: " or value:find "^%S*lua/brood/") then
+    local blame = require "brood.blame"
+    value = blame.is_without_place(value) and blame.place(value, 2) or value
   end
-  local text = value == nil and "nil was raised, in place of an error" or tostring(value)
+  local text = value == nil and "nil was raised, in place of an error" or E.describe(value)
   if type(value) == "table" then
-    text = tostring(rawget(value, "message") or getmetatable(value) and value or "an error object without a message")
+    text = E.describe(rawget(value, "message") or getmetatable(value) and value or "an error object without a message")
   end
-  -- How the runtime came to call the function is of no use to whoever wrote it.
-  return E.from(value, (debug.traceback(text, 2):gsub("\n\t%[C%]: in function 'xpcall'\n\tlua/brood/.*$", "")))
+  local mistake = type(value) == "string" and value:find "^%S+:[%d, or]+: [%w_.]+[:.][%a_]+: " ~= nil
+  return E.from(value, own_part_off(debug.traceback(text, 2), mistake))
 end
 M.on_raise = on_raise
 
-local function round(fn, ...)
+-- What we hand to a coroutine first when we wake it: whoever kept one of ours, and resumes it, has it not.
+local KEY = {}
+
+local function round(key, fn, ...)
+  if key ~= KEY then
+    return round(yield())
+  end
   local ok, err = xpcall(fn, on_raise, ...)
   if not ok then
     core.uncaught(E.text(err))
@@ -54,15 +76,6 @@ local function body()
   end
 end
 
--- We are in the child of a fork that was made in something we had called: what stands on the stack here is the
--- parent's, and must not go on. A task waits for ever, the main stack is left to the loop.
-local function abandon()
-  while running() and yieldable() do
-    yield()
-  end
-  core.abandon()
-end
-
 -- What the running task works for (a request), which it keeps while it waits, and passes on to the tasks it starts.
 local owner
 
@@ -74,19 +87,24 @@ end
 
 local function step(co, ...)
   local born, outer = generation, owner
-  local ok, err = resume(co, ...)
+  local ok, err = resume(co, KEY, ...)
   owner = outer
   if not ok then
     core.uncaught(debug.traceback(co, tostring(err)))
   end
   if born ~= generation then
-    abandon()
+    -- We are in the child of a fork that co made, and all that stands on the stack below is the parent's.
+    core.live()
   end
 end
 
+-- In the child of a fork the task ends here: it waits for ever, and whoever had started it lives as the child.
 local function stay(born, ...)
   if born ~= generation then
-    abandon()
+    while tasks[running()] and yieldable() do
+      yield()
+    end
+    core.live()
   end
   return ...
 end
@@ -142,7 +160,10 @@ local function finish(err, ...)
   return ...
 end
 
-local function resumed(mine, ...)
+local function resumed(mine, key, ...)
+  if key ~= KEY then
+    return resumed(mine, yield())
+  end
   owner = mine
   if mine then
     mine:_resumed()

@@ -22,6 +22,12 @@ local FLUSH = 30 -- seconds that an exit waits for the parent to take what was s
 ---@field id integer counts the forks of the parent
 ---@field exit_code integer? in the parent, once it has ended
 ---@field exit_signal string?
+---@field slot integer? here and below: of `brood.worker` in a cluster's worker
+---@field cluster string?
+---@field state "starting"|"ready"|"stopping"|nil
+---@field started_at number? seconds since 1970
+---@field requests integer? answered so far
+---@field user? fun(self: brood.Worker, name: string|integer, group: string|integer?) in after_fork
 local Worker = emitter.mixin {}
 Worker.__index = Worker
 
@@ -118,11 +124,7 @@ end
 
 ---@private
 function Worker:gone()
-  if not self.reaped then
-    local _, _, err = self.proc:reap()
-    self.reaped = not err
-  end
-  return self.reaped and not self.proc:group_alive()
+  return ending.is_gone(self)
 end
 
 local function finish(self, code, signum)
@@ -144,6 +146,7 @@ end
 local function on_exit(self)
   self.peer:read_now()
   self.proc:signal_group(KILL)
+  ending.end_wards(self, self.stop_timer ~= nil)
   local code, signum = self.proc:reap()
   self.reaped = true
   ending.await_group({ name = ("worker %d"):format(self.id) }, self, function()
@@ -272,7 +275,7 @@ function M.fork()
     return nil, theirs
   end
   last_id = last_id + 1
-  local self = setmetatable({ id = last_id, in_child = false, stoppers = {} }, Worker)
+  local self = setmetatable({ id = last_id, in_child = false, grouped = true, stoppers = {} }, Worker)
   local master = core.posix.getpid()
   local pid, err = fork.both({ theirs })
   if not pid then

@@ -1,6 +1,7 @@
 --- `brood check`: what is wrong with a config, or what it amounts to; nothing is started either way.
 local lu = require "luaunit"
 local s = require "spec.support"
+local uv = require "luv"
 
 local APP = 'return function(req, res) res:finish("hello\\n") end'
 
@@ -30,7 +31,33 @@ local function effective(files, args, options)
   return assert(loadstring(result.stdout))(), result.stdout, dir
 end
 
+-- As a user that may do little, in a folder that it can read.
+local function as_nobody(files, args)
+  local dir = s.open_temp_dir()
+  for name, text in pairs(files) do
+    s.write_file(dir .. "/" .. name, text, 420)
+  end
+  uv.fs_copyfile(s.binary, dir .. "/brood")
+  uv.fs_chmod(dir .. "/brood", 493)
+  local program = s.start({
+    "/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", dir .. "/brood", unpack(args),
+  }, { cwd = dir })
+  return program, dir
+end
+
+local function only_root()
+  if require("brood.posix").getuid() ~= 0 or not s.exists "/usr/bin/setpriv" then
+    lu.skip "only root, with setpriv, can become somebody else"
+  end
+end
+
 return {
+  ["a path with a newline stays in its comment"] = function()
+    local config, text = effective({ ["a\nb.lua"] = 'return { app = "app.lua" }', ["app.lua"] = APP }, { "a\nb.lua" })
+    lu.assertStrMatches(text, '%-%- The effective config of "/[^\n]*/a\\nb.lua"%.\nreturn {\n.*')
+    lu.assertStrContains(config.app, "/app.lua")
+  end,
+
   ["the effective config is Lua, with its defaults and where they come from"] = function()
     local config, text, dir = effective({
       ["app.lua"] = APP,
@@ -109,6 +136,88 @@ return {
     lu.assertEquals(config.clusters.admin.user, "root")
     lu.assertStrContains(text, '      user = "root", -- as the top level\n')
     lu.assertNil(config.clusters.web)
+  end,
+
+  ["a cluster without the access log of the top level is printed without it"] = function()
+    local files = {
+      ["app.lua"] = APP, ["brood.lua"] = [[return {
+        app = "app.lua", access_log = "-",
+        clusters = { admin = { app = "app.lua", listen = 9000, access_log = false } } }]],
+    }
+    local config, text = effective(files)
+    lu.assertEquals(config.clusters.admin.access_log, false)
+    files["brood.lua"] = text
+    lu.assertEquals(effective(files).clusters.admin.access_log, false)
+  end,
+
+  ["what only somebody else may do is a note, and the config is sound all the same"] = function()
+    only_root()
+    local program, dir = as_nobody({
+      ["app.lua"] = APP, ["brood.lua"] = [[
+return {
+  app = "app.lua", limits = { nofile = "unlimited" },
+  user = "root",
+  listen = { "127.0.0.1:80",
+    { address = "unix:w.sock", owner = "root", group = "root" } },
+  pidfile = "x.pid",
+  access_log = "/etc/passwd",
+  control = "unix:c.sock",
+}]],
+    }, { "check" })
+    lu.assertEquals(program:wait(), 0, program:stderr())
+    lu.assertStrContains(program:stdout(), "app = ")
+    local said = program:stderr()
+    for _, line in ipairs {
+      "2: note: 'limits' cannot be set by user 65534: limits.nofile = unlimited is above this process's hard limit of ",
+      "3: note: 'user' needs root: user 65534 cannot become 'root'",
+      "4: note: 'listen[1]' cannot be bound by user 65534: ports below ",
+      "5: note: 'listen[2]' cannot be made by user 65534: " .. dir .. ": permission denied",
+      "5: note: 'listen[2].owner' needs root", "5: note: 'listen[2].group' needs root: user 65534 is not in the group",
+      "6: note: 'pidfile' cannot be made by user 65534", "8: note: 'control' cannot be made by user 65534",
+      "7: note: 'access_log' cannot be written by user 65534: /etc/passwd: permission denied",
+    } do
+      lu.assertStrContains(said, "brood.lua:" .. line)
+    end
+    lu.assertEquals(select(2, said:gsub("\n", "")), 9)
+    lu.assertFalse(s.exists(dir .. "/x.pid"))
+  end,
+
+  ["to become who one is already needs nobody's leave"] = function()
+    only_root()
+    local files = { ["app.lua"] = APP, ["brood.lua"] = [[
+return { app = "app.lua", user = 65534, group = 65534, listen = "127.0.0.1:0", control = false, workers = 1 }]] }
+    local program = as_nobody(files, { "check" })
+    lu.assertEquals({ program:wait(), program:stderr() }, { 0, "" })
+    program = as_nobody(files, { "run" })
+    lu.assertEquals(s.get(program:expect "workers serve ([^\n]+)\n").status, 200)
+    lu.assertEquals(program:stop(), 0)
+  end,
+
+  ["limits that cannot be set, or a low port, are the reason once, before anything is forked"] = function()
+    only_root()
+    local function said(keys)
+      local program = as_nobody({ ["app.lua"] = APP, ["brood.lua"] = ([[
+        return { app = "app.lua", control = false, workers = 1, before_fork = function() print "forked" end, %s }
+      ]]):format(keys) }, { "run" })
+      lu.assertEquals({ program:wait(), program:stdout() }, { 1, "" })
+      return program:stderr()
+    end
+    local text = said 'listen = "127.0.0.1:0", limits = { nofile = "unlimited" }'
+    lu.assertStrMatches(text, "[^\n]*cannot start: web: limits.nofile = unlimited is above this process's hard "
+      .. "limit of %d+, and raising that needs CAP_SYS_RESOURCE\n")
+    lu.assertStrMatches(said 'listen = "127.0.0.1:80"', "[^\n]*cannot start: cannot listen on 127.0.0.1:80: "
+      .. "Permission denied: ports below 1024 need root or CAP_NET_BIND_SERVICE\n")
+  end,
+
+  ["an app that the workers' user cannot read is found, unless the master loads it"] = function()
+    only_root()
+    local files = { ["private/app.lua"] = APP }
+    files["brood.lua"] = 'return { app = "private/app.lua", user = 65534, listen = 0 }'
+    local text, dir = refused(files)
+    lu.assertStrMatches(text, "brood.lua:1: 'app' cannot be read by the user '65534': " .. dir:match("^/[^/]*")
+      .. "/.* has mode 0700\n")
+    files["brood.lua"] = 'return { app = "private/app.lua", user = 65534, listen = 0, preload = true }'
+    effective(files)
   end,
 
   ["every mistake is listed, with file and line and the nearest name"] = function()

@@ -224,6 +224,44 @@ return {
     s.wait(function() return script:stderr():find("interrupted") end)
   end,
 
+  ["what it prints is there at once, also where nobody would see it in a terminal"] = function()
+    local script = s.script "print 'up' io.write 'half a line' require('brood').sleep(60)"
+    script:expect "up\n"
+    script:kill "KILL"
+    lu.assertEquals(script:finish().stdout, "up\n")
+  end,
+
+  ["however it ends, the file of a Unix socket that it listens on goes with it"] = function()
+    local path = s.temp_dir() .. "/x.sock"
+    local listen = ([[
+      local brood = require "brood"
+      local server = assert(require("brood.http").server(function() end):listen "unix:%s")
+      print "up"
+    ]]):format(path)
+    for _, signal in ipairs { "TERM", "INT", "HUP" } do
+      local script = s.script(listen)
+      script:expect "up\n"
+      lu.assertTrue(s.exists(path))
+      script:kill(signal)
+      lu.assertEquals(select(2, script:wait()), require("brood.signals").number(signal))
+      lu.assertFalse(s.exists(path), signal)
+    end
+    for ending, status in pairs { ["os.exit(3)"] = 3, ["error 'over'"] = 1, ["server:close()"] = 0 } do
+      local script = s.script(listen .. ending)
+      lu.assertEquals(script:wait(), status)
+      lu.assertFalse(s.exists(path), ending)
+    end
+    local forked = s.script(listen .. [[
+      local w = require("brood.worker").fork()
+      if w:is_child() then os.exit(0) end
+      w:on("exit", function() print(require("luv").fs_stat("]] .. path .. [[") and "still there" or "gone") end)
+    ]])
+    forked:expect "still there\n"
+    forked:kill "TERM"
+    forked:wait()
+    lu.assertFalse(s.exists(path))
+  end,
+
   ["survive = true outlives it"] = function()
     local script = s.script(FAMILY .. [[
       local q = Process.new { command = { "sleep", "60" }, survive = true }

@@ -44,10 +44,10 @@ return {
     pcall(s.get, master:address(), "/3")
     master:noted "exit 1 3 nil crash"
     uv.kill(master:ready(1)[1].pid, "sigabrt")
-    master:noted "exit 2 nil ABRT signal"
+    master:noted "exit 2 nil ABRT crash"
     master:ready(1)
     master:stop "TERM"
-    lu.assertEquals(master:notes(), "exit 1 3 nil crash\nexit 2 nil ABRT signal\nexit 3 0 nil stop\n")
+    lu.assertEquals(master:notes(), "exit 1 3 nil crash\nexit 2 nil ABRT crash\nexit 3 0 nil stop\n")
   end,
 
   ["a before_fork that waits delays its fork, while the master's loop turns"] = function()
@@ -140,7 +140,11 @@ return {
     local code, _, seconds = master:stop "QUIT"
     lu.assertEquals(code, 0)
     lu.assertTrue(seconds < 2 * s.slow, seconds)
-    lu.assertStrContains(master:log(), "hooks still run")
+    lu.assertStrContains(master:log(), "not waiting any longer for on_stop: it still runs 0.3 s (graceful_timeout)")
+    master = masters.start { workers = 1,
+      config = "worker_exit = function() brood.sleep(60) end, graceful_timeout = 0.3" }
+    lu.assertEquals(master:stop "QUIT", 0)
+    lu.assertStrContains(master:log(), "not waiting any longer for worker_exit of web worker 1: ")
     master = masters.start { workers = 1, config = config:format "30" }
     master:address()
     master.program:kill "QUIT"
@@ -167,7 +171,7 @@ return {
         end
         lu.assertEquals({ master.program:wait() }, { 0 }, hook)
         lu.assertEquals(master:notes(), "over\n", hook)
-        lu.assertNotStrContains(master:log(), "hooks still run", hook)
+        lu.assertNotStrContains(master:log(), "not waiting any longer", hook)
       end
     end
   end,

@@ -114,6 +114,7 @@ return {
       local function fails(got, err) print(got, err.code, err.message) end
       fails(http.get "http://me:secret@127.0.0.1:1/x#y")
       fails(http.request { socket = "/nowhere/x.sock", path = "/p" })
+      fails(http.request { socket = "unix:/nowhere/x.sock", path = "/p" })
       fails(http.request { socket = "/x", path = "p" })
       fails(http.get "http://a/b c")
       fails(http.get "https://a/")
@@ -121,7 +122,8 @@ return {
       print(err.code, err.message:find("Unix socket path has at most 107 bytes", 1, true) ~= nil)
     ]], "http.request: unknown option 'metod' (did you mean 'method'?)\n"
       .. "nil\tECONNREFUSED\tGET http://127.0.0.1:1/x: connect to 127.0.0.1:1: connection refused\n"
-      .. "nil\tENOENT\tGET /p (unix:/nowhere/x.sock): connect to unix:/nowhere/x.sock: no such file or directory\n"
+      .. ("nil\tENOENT\tGET /p (unix:/nowhere/x.sock): connect to unix:/nowhere/x.sock: no such file or directory\n")
+        :rep(2)
       .. "nil\tEINVAL\tthe path 'p': it does not begin with '/'\n"
       .. "nil\tEINVAL\t'http://a/b c' is not a URL (http://host[:port]/path): it has a space; write it as %20\n"
       .. "nil\tEPROTONOSUPPORT\thttps://a/: only http:// is spoken here, not https://\nENAMETOOLONG\ttrue\n")

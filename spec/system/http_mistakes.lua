@@ -39,6 +39,7 @@ return {
       name = { 'res:header("a b", "c")', "res:header: 'a b' is no name of a header" },
       split = { 'res:header("X-A", "a\\r\\nb: c")', "res:header: the value of 'X%-A' must hold no line break" },
       zero = { 'res:header("X-A", "a\\0")', "res:header: the value of 'X%-A' must hold no line break and no NUL" },
+      control = { 'res:header("X-A", "\\9a\\1")', "res:header: the value of 'X%-A' .* or other control byte" },
       later = { 'res:header("X-A", { "a", "b", {} })', "res:header: the value of 'X%-A' must be .* got table" },
       map = { 'res:header("X-A", { a = 1 })', "res:header: the value of 'X%-A' must be a list" },
       length = { 'res:header("Content-Length", -1)',
@@ -177,6 +178,41 @@ return {
     local address, program = h.serve "return"
     lu.assertEquals(s.get(address, "/forgotten").status, 500)
     program:expect "response dropped unfinished: GET /forgotten: its handler returned without res:finish%(%)"
+    lu.assertNotStrContains(program:stderr(), "what a handler returns is not sent")
+    address, program = h.serve "return 'the body'"
+    lu.assertEquals(s.get(address, "/returned").status, 500)
+    program:expect "response dropped unfinished: GET /returned: [^\n]*; what a handler returns is not sent\n"
+  end,
+
+  ["a handler that goes on after its answer was over is no error, what else it raises is"] = function()
+    local chain = 'brood.sleep(0.2) res:status(200):header("A", "b"):finish() error "not reached"'
+    local address, program = h.serve(chain, "{ request_timeout = 0.05 }")
+    lu.assertEquals(s.get(address, "/chain").status, 503)
+    program:expect "info [^\n]*GET /chain: its handler went on after the answer was over %(request_timeout%)\n"
+    lu.assertNotStrContains(program:stderr(), "traceback")
+    address, program = h.serve("brood.sleep(0.2) assert(res:write 'x')", "{ request_timeout = 0.05 }")
+    lu.assertEquals(s.get(address, "/assert").status, 503)
+    program:expect "info [^\n]*GET /assert: its handler went on"
+    address, program = h.serve("local missing brood.sleep(0.2) res:finish(missing.x)", "{ request_timeout = 0.05 }")
+    lu.assertEquals(s.get(address, "/bug").status, 503)
+    program:expect "handler of GET /bug: [^\n]*index local 'missing'"
+    address, program = h.serve("req:body() " .. chain, "{ body_timeout = 0.05 }")
+    local socket = s.connect(address)
+    socket:send "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"
+    lu.assertEquals(socket:response().status, 408)
+    program:expect "POST /body: its handler went on after the answer was over %(body_timeout%)\n"
+    address, program = h.serve("res:write 'x' " .. chain:gsub("header", "write"))
+    socket = s.connect(address)
+    socket:send(get "/gone")
+    socket:receive "x"
+    socket.handle:close_reset()
+    program:expect "GET /gone: its handler went on after the answer was over %(the client has gone%)\n"
+  end,
+
+  ["to listen nowhere is a mistake that says what is missing"] = function()
+    local ok, err = pcall(function() require("brood.http").server(print):listen(nil) end)
+    lu.assertFalse(ok)
+    lu.assertStrMatches(err, '.*http_mistakes.lua:%d+: server:listen: an address is missing %(e.g. "127.0.0.1:8080"%)')
   end,
 
   ["requests are decoded as forms are, and headers are joined"] = function()

@@ -30,6 +30,14 @@ return {
     lu.assertEquals(s.brood({ "check", "a/b c/brood.lua" }, { cwd = dir }):finish().code, 0)
   end,
 
+  ["the next command takes no directory for an option"] = function()
+    local dir = s.temp_dir()
+    local result = init({ "--", "-x" }, dir)
+    lu.assertEquals(result.code, 0)
+    lu.assertStrContains(result.stdout, "\n    brood run ./-x/brood.lua\n")
+    lu.assertEquals(s.brood({ "check", "./-x/brood.lua" }, { cwd = dir }):finish().code, 0)
+  end,
+
   ["nothing is ever overwritten, and then nothing is written"] = function()
     for _, name in ipairs { "brood.lua", "app.lua" } do
       local dir = s.temp_dir()

@@ -39,7 +39,7 @@ return {
       lu.assertTrue(first ~= nil or line:find("^ +") ~= nil, line)
     end
     for _, part in ipairs {
-      "web: worker 1 (pid ", ") is ready", "web: 1 of 1 workers serve 127.0.0.1:", "ended: killed by KILL (signal)",
+      "web: worker 1 (pid ", ") is ready", "web: 1 of 1 workers serve 127.0.0.1:", "ended: killed by KILL\n",
       "handler of GET /raise: ", "worker_ready: ", "stopping gracefully", "web: worker 2 (pid ",
       "ended: status 0 (stop)",
     } do

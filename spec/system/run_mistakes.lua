@@ -27,7 +27,7 @@ return {
   ["all mistakes of a config are listed, by key, file and line, with status 1"] = function()
     lu.assertEquals(says [[
 return {
-  app = "app.lua", worker = 2,
+  app = "/dev/null", worker = 2,
   listen = { "nowhere:x" },
   graceful_timeout = "soon",
 
@@ -43,14 +43,37 @@ brood.lua has 5 mistakes:
   brood.lua:7: before_fork: expected a function, got "x"]])
   end,
 
+  ["all that keeps it from starting is told at once, whether the config is sound or not"] = function()
+    local text = [[
+return {
+  app = "no.lua",
+  workers = %s,
+  pidfile = "gone/x.pid", listen = 0,
+  clusters = { b = { app = "none.lua", listen = 0 } },
+}]]
+    local said = says(text:format "0")
+    for _, line in ipairs {
+      "brood.lua has 4 mistakes:", "brood.lua:2: 'app' cannot be read: ", "brood.lua:3: workers: expected",
+      "brood.lua:4: 'pidfile' is in a directory that cannot be used: ",
+      "brood.lua:5: 'clusters.b.app' cannot be read: ",
+    } do
+      lu.assertStrContains(said, line)
+    end
+    said = says(text:format "1")
+    lu.assertStrMatches(said, "cannot start: pidfile /[^\n]*\nbrood.lua has 2 more mistakes:\n"
+      .. "  brood.lua:2: 'app' [^\n]*\n  brood.lua:5: 'clusters.b.app' [^\n]*")
+  end,
+
   ["a single mistake is a single line"] = function()
-    lu.assertEquals(says 'local config = { app = "a" }\nconfig.workers = "four"\nreturn config',
+    lu.assertEquals(says 'local config = { app = "/dev/null" }\nconfig.workers = "four"\nreturn config',
       'brood.lua:2: workers: expected a whole number from 1 to 65535, got "four"')
   end,
 
   ["where the line is not certain only the file is named"] = function()
-    lu.assertEquals(says 'local c = { app = "a", workers = 1 }\nfor k in pairs { workers = 1 } do c[k]=0 end return c',
-      "brood.lua: workers: expected a whole number from 1 to 65535, got 0")
+    lu.assertEquals(says [[
+local c = { app = "/dev/null", workers = 1 }
+for k in pairs { workers = 1 } do c[k] = 0 end
+return c]], "brood.lua: workers: expected a whole number from 1 to 65535, got 0")
   end,
 
   ["a key that comes later is refused by name, never ignored"] = function()
@@ -92,9 +115,24 @@ brood.lua has 5 mistakes:
     lu.assertEquals(says "#!/bin/x\nlocal x\nreturn x.y",
       "brood.lua:3: attempt to index local 'x' (a nil value)")
     lu.assertEquals(says "coroutine.wrap(function() error('in there') end)()", "brood.lua:1: in there")
+    lu.assertEquals(says "local f = coroutine.wrap(function() error('in there') end)\nf()", "brood.lua:1: in there")
+    lu.assertEquals(says "return coroutine.wrap(function()\n  error('in there')\nend)()", "brood.lua:2: in there")
     lu.assertStrMatches(says "local function f() return f() + 1 end f()", "brood.lua:.*stack overflow.*")
     lu.assertStrMatches(says 'return { app = require "not_there" }', "brood.lua:1: module 'not_there' not found:\n.*")
     lu.assertEquals(says("error('far')", ("x"):rep(80) .. ".lua"), ("x"):rep(80) .. ".lua:1: far")
+  end,
+
+  ["a value that raises when it is looked at has the place of its own code"] = function()
+    local raising = "setmetatable({}, { __index = function()\n  error('mine')\nend })"
+    lu.assertEquals(says("return " .. raising), "brood.lua:2: mine")
+    lu.assertEquals(says("return { app = 'a', listen = " .. raising .. " }"), "brood.lua:2: mine")
+    lu.assertEquals(says("return { app = 'a', clusters = { b = " .. raising .. " } }"), "brood.lua:2: mine")
+    lu.assertEquals(says "error(setmetatable({}, { __tostring = function() error('x') end }))",
+      "brood.lua: a table that cannot be shown")
+    lu.assertEquals(says "error(setmetatable({}, { __index = function() error('x') end }))":gsub("table: .*", "table"),
+      "brood.lua: table")
+    lu.assertEquals(says "error { message = setmetatable({}, { __tostring = function() error('x') end }) }",
+      "brood.lua:1: a table that cannot be shown")
   end,
 
   ["an error further down comes with the way there, and nothing of ours"] = function()
@@ -172,7 +210,7 @@ stack traceback:
     lu.assertStrContains(text, 'WEB_CONCURRENCY in the environment: workers: expected a whole number')
     code, text = refused({ "-s", app }, { env = { PORT = "99999" } })
     lu.assertEquals(code, 1)
-    lu.assertStrContains(text, "PORT in the environment: listen: expected an address")
+    lu.assertStrContains(text, 'PORT in the environment must be a port (or the path of a Unix socket), got "99999"')
     code, text = refused { "-s", app, "-l", "unix:/" .. ("x"):rep(120) }
     lu.assertEquals(code, 1)
     lu.assertStrContains(text, "-l: listen: expected the path of a Unix socket of at most 107 bytes, got 121: /xxx")

@@ -140,6 +140,12 @@ return {
     lu.assertStrContains(fails("", "app = 'none.lua'"), "none.lua: No such file")
   end,
 
+  ["what a worker prints is there at once, wherever it goes"] = function()
+    local master = serve "return function(req, res) print('asked for ' .. req.path) res:finish() end"
+    master:get "/1"
+    master.program:expect "asked for /1\n"
+  end,
+
   ["a start that raises, or calls done(err), is the reason why the start fails"] = function()
     lu.assertStrContains(fails "return { server = print, start = function() error('no queue') end }", "no queue")
     lu.assertStrContains(fails "return { server = print, start = function(_, done) done('no cache') end }", "no cache")
@@ -154,13 +160,16 @@ return {
   ["a start that never calls done fails within start_timeout, with that reason"] = function()
     local seconds, log = s.timed(fails, "return { server = function() end, start = function(_, done) end }",
       "start_timeout = 0.2")
-    lu.assertStrContains(log, "cannot start: web worker 3 was not ready within 0.2 s")
+    lu.assertStrMatches(log, ".*cannot start: web worker 3 was not ready within 0.2 s: the start function of /[^\n]*"
+      .. "/app.lua has neither returned nor called done\n")
+    lu.assertStrContains(fails("", "start_timeout = 0.2, after_fork = function() brood.sleep(9) end"),
+      "was not ready within 0.2 s: after_fork has not returned\n")
     lu.assertTrue(seconds < 5 * s.slow)
   end,
 
   ["an app that is stuck while it loads is killed soon after start_timeout"] = function()
     local seconds, log = s.timed(fails, "while true do end", "start_timeout = 0.2")
-    lu.assertStrContains(log, "was not ready within 0.2 s")
+    lu.assertStrMatches(log, ".*was not ready within 0.2 s: /[^\n]*/app.lua is still being loaded\n")
     lu.assertTrue(seconds < 12 * s.slow)
   end,
 }

@@ -157,6 +157,6 @@ return {
   ["a Unix socket cannot have it, and says so"] = function()
     local master = masters.start { config = 'listen = { { address = "unix:web.sock", reuseport = true } }' }
     lu.assertEquals(master.program:wait(), 1)
-    lu.assertStrContains(master:log(), "reuseport is for TCP")
+    lu.assertStrContains(master:log(), "can have reuseport only with a TCP address")
   end,
 }

@@ -38,6 +38,33 @@ return {
     at_once({ workers = 3, app = "return { server = function() end, start = 1 }" }, "cannot start: web: ", "`start`")
   end,
 
+  ["what an app file returns in place of an app is told with what was probably meant"] = function()
+    at_once({ app = "local x = 1" }, "app.lua returns nothing: is `return` missing?")
+    at_once({ app = "return { serve = print }" },
+      "got a table without `server`: unknown key 'serve' (did you mean 'server'?)")
+    at_once({ app = "return { handler = print }" }, "unknown key 'handler' (did you mean 'server'?)")
+  end,
+
+  ["mistakes in the options of a server are told at the line of the app, all of them, once"] = function()
+    local app = 'local http = require "brood.http"\n%s http.server(print, { max_bod = 1, idle_timeout = "x" })%s'
+    for _, how in ipairs { { "return", "" }, { "local server =", " return server" } } do
+      at_once({ workers = 2, app = app:format(how[1], how[2]) },
+        "/app.lua:2: http.server: option 'idle_timeout' must be",
+        "; unknown option 'max_bod' (did you mean 'max_body'?)")
+    end
+    local log = fails { config = "preload = true",
+      app = 'return require("brood.net").server(print, { idle_timeou = 1 })' }
+    lu.assertStrContains(log, "/app.lua:1: net.server: unknown option 'idle_timeou'")
+    lu.assertNotStrContains(log, "lua/brood/")
+  end,
+
+  ["where a module that is missing was looked for is told once, and nothing of brood's own follows"] = function()
+    local log = fails { app = "require 'no.such_module'" }
+    lu.assertEquals(select(2, log:gsub("no field package.preload", "")), 1)
+    lu.assertStrMatches(log, ".*cannot start: web: [^\n]*/app.lua:1: module 'no.such_module' not found\n")
+    lu.assertNotStrContains(log, "lua/brood/")
+  end,
+
   ["with preload as well"] = function()
     at_once({ config = "preload = true, app = 'nowhere.lua'" }, "cannot start: web: ", "nowhere.lua")
     at_once({ config = "preload = true", app = "return 42" }, "cannot start: web: ", "app.lua must return a handler")

@@ -129,7 +129,20 @@ return {
     s.wait(function() return s.exists(master.dir .. "/loads") end)
     master.program:kill "TERM"
     master.program:expect "stopping quickly"
+    s.remains(function() return true end, 0.06) -- sooner it would be the same one, sent to the group as well
     stopped(master, "TERM")
+    local _, times = master:log():gsub("stopping quickly", "")
+    lu.assertEquals(times, 2)
+  end,
+
+  ["a TERM that comes to the process and to its group is one"] = function()
+    local master = masters.start { config = SOCKETS, app = [[io.open("loads", "w"):close() while true do end]] }
+    s.wait(function() return s.exists(master.dir .. "/loads") end)
+    master.program:kill "TERM"
+    master.program:kill "TERM"
+    local seconds = s.timed(master.program.wait, master.program, 20)
+    lu.assertTrue(seconds > 1.5, seconds)
+    lu.assertEquals(select(2, master:log():gsub("stopping quickly", "")), 1)
   end,
 
   ["while a failed start waits for its next try"] = function()
@@ -236,6 +249,7 @@ return {
     master.program:expect "ended: status 0"
     master.program:kill "TERM"
     master.program:expect "stopping quickly"
+    s.remains(function() return true end, 0.06) -- sooner it would be the same one, sent to the group as well
     stopped(master, "TERM")
   end,
 }

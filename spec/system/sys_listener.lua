@@ -47,6 +47,13 @@ T["a bare port, :port and *:port listen on all interfaces, v4 and v6"] = functio
   end
 end
 
+T["a port in use is told with the way to find out by whom"] = function()
+  local address = assert(listen "127.0.0.1:0"):address()
+  local _, err = listen(address)
+  lu.assertEquals(err.message, ("cannot listen on %s: Address already in use (ss -ltnp 'sport = :%s' shows by whom)")
+    :format(address, address:match ":(%d+)$"))
+end
+
 T["ipv6only leaves v4 free"] = function()
   local l, err = listen("[::]:0", { ipv6only = true })
   if not l then
@@ -91,6 +98,15 @@ T["mode and owner of a socket file are as asked"] = function()
   lu.assertEquals(require("luv").fs_stat(path).mode % 512, 384)
 end
 
+T["a socket file that says no mode is everybody's, whatever the umask is"] = function()
+  local path = s.temp_dir() .. "/sock"
+  local before = core.posix.umask(63)
+  local l, err = listen("unix:" .. path)
+  core.posix.umask(before)
+  lu.assertNotNil(l, err)
+  lu.assertEquals(require("luv").fs_stat(path).mode % 512, 438)
+end
+
 T["a stale socket file is replaced, a live one is refused and stays"] = function()
   local path = s.temp_dir() .. "/sock"
   local live = assert(listen("unix:" .. path))
@@ -109,6 +125,7 @@ T["a file that is no socket is never removed"] = function()
   local l, err = listen("unix:" .. path)
   lu.assertNil(l)
   lu.assertEquals(err.code, "EADDRINUSE")
+  lu.assertEquals(err.message, ("cannot listen on unix:%s: it exists and is no socket; it is left alone"):format(path))
   lu.assertEquals(s.read_file(path), "precious")
 end
 

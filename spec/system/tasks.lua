@@ -203,6 +203,34 @@ return {
     lu.assertStrContains(result.stderr, "second breaks")
   end,
 
+  ["a coroutine that was a task and is resumed later disturbs neither the next tasks nor their waits"] = function()
+    prints([[
+      local stale
+      brood.async(function() stale = coroutine.running() end)
+      print(coroutine.resume(stale, print, "not to be called"))
+      local tasks = {}
+      for i = 1, 3 do
+        tasks[i] = brood.async(function() brood.sleep(0.01 * i) return i, coroutine.running() == stale end)
+      end
+      print(coroutine.resume(stale, nil, "no answer to what it waits for"))
+      for i = 1, 3 do print(i, tasks[i]:wait()) end
+    ]], "true\ntrue\n1\t1\ttrue\n2\t2\tfalse\n3\t3\tfalse\n")
+  end,
+
+  ["a task's own coroutine.yield is resumed by whoever the user wants"] = function()
+    prints([[
+      local co
+      local task = brood.async(function()
+        co = coroutine.running()
+        local got = coroutine.yield()
+        brood.sleep(0.01)
+        return got
+      end)
+      coroutine.resume(co, "mine")
+      print(task:wait())
+    ]], "mine\n")
+  end,
+
   ["an error event that nobody listens to is logged"] = function()
     local result = run [[
       local e = require("brood.emitter").new()

@@ -113,6 +113,7 @@ function T.test_names_are_checked()
   for _, name in ipairs { "two words", "1st", "a=b", "-x", ("x"):rep(65), "a/b" } do
     lu.assertStrContains(complain({ name }), "has a name that cannot be used")
   end
+  lu.assertStrContains(complaints({ app = "a", clusters = { "a" } })[1], "each needs a name, and number 1 has none")
 end
 
 function T.test_a_name_stands_for_one_thing()

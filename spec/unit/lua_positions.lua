@@ -1,5 +1,7 @@
 --- Where the keys of a config are written, found in the text of the file.
+local kinds = require "brood.rules.kinds"
 local lexer = require "brood.rules.lua_lexer"
+local lines = require "brood.rules.config_lines"
 local lu = require "luaunit"
 local positions = require "brood.rules.lua_positions"
 
@@ -13,14 +15,32 @@ local function tokens(text)
   return table.concat(list, " ")
 end
 
+local function add(list, node, path, unsure)
+  unsure = unsure or node.unsure
+  for key, part in pairs(node.keys) do
+    local where = kinds.join(path, key)
+    if part.line ~= nil then
+      list[#list + 1] = ("%s=%s"):format(where, not unsure and part.line or "?")
+    end
+    add(list, part, where, unsure)
+  end
+end
+
 -- "key=line" of all that was found; "?" where it is not certain.
 local function found(text)
   local list = {}
-  for key, line in pairs(positions.find(text)) do
-    list[#list + 1] = ("%s=%s"):format(key, line or "?")
-  end
+  add(list, positions.find(text), "", false)
   table.sort(list)
   return table.concat(list, " ")
+end
+
+-- The line of a key of what the text gives, or false.
+local function line(text, key)
+  local config = assert(loadstring(text, "=config"))()
+  if type(config) == "function" then
+    config = config {}
+  end
+  return lines.finder(text, config)(key)
 end
 
 function T.test_strings_and_comments_hide_what_is_in_them()
@@ -109,11 +129,92 @@ function T.test_what_cannot_be_seen_is_not_certain()
   lu.assertEquals(found "local c = { app = 1 }\nfor k, v in pairs(d) do c[k] = v end\nreturn c", "app=?")
   lu.assertEquals(found "local c = { app = 1 }\nextend(c)\nreturn c", "app=?")
   lu.assertEquals(found "local c = { listen = { 1 } }\ntable.insert(c.listen, 2)\nreturn c", "listen=1 listen[1]=?")
-  lu.assertEquals(found "return { app = 1 } or {}", "app=?")
+  lu.assertEquals(found "return { app = 1 } or {}", "")
   lu.assertEquals(found "return { [name] = 1, app = 2 }", "app=?")
   lu.assertEquals(found "return setmetatable({ app = 1 }, {})", "")
   lu.assertEquals(found "return with{ app = 1 }", "")
   lu.assertEquals(found "local c = { app = 1 }\nc = other\nreturn c", "app=?")
+  lu.assertEquals(found "return { listen = { 1, [1] = 2 }, app = 1 }", "app=1 listen=1 listen[1]=?")
+  lu.assertEquals(found "return { app = 1,\rworkers = 2 }", "")
+end
+
+function T.test_another_name_for_the_table_makes_it_unsure()
+  for _, text in ipairs {
+    "local c = { a = 1 }\nlocal d = c\nd.a = 2\nreturn c",
+    "local c = { a = 1 }\nlocal function set() local d = c; d.a = 2 end\nset()\nreturn c",
+    "local c = { a = 1 }\nfor _, t in ipairs { c } do\n t.a = 2 end\nreturn c",
+    "local c = { a = 1 }\nlocal t = { c = c }\nt.c.a = 2\nreturn c",
+    "local c = { a = 1 }\nlocal function get() return c end\nget().a = 2\nreturn c",
+    "local c = { a = 1 };\n(c).a = 2\nreturn c",
+    "local c = { a = 1 }\nrawset(c, 'a', 2)\nreturn c",
+    "local c = { a = 1, s = function(self) self.a = 2 end }\nc:s()\nreturn c",
+    "local c, d = { a = 1 }, 2\nif d == 3 then c.a = 4 end\nreturn c",
+    "local c = { a = 1 }\ndebug.setlocal(1, 1, { a = 2 })\nreturn c",
+    "local c = { a = 1 }\nlocal x\nx, c.a = 1, 2\nreturn c",
+    "local c = { a = 1 }\ndo local c = { a = 2 } end\nreturn c",
+  } do
+    lu.assertNotStrContains(found(text), "a=1", false, text)
+    lu.assertIs(line(text, "a"), false)
+  end
+end
+
+function T.test_a_part_of_the_table_under_another_name_makes_only_that_part_unsure()
+  local text = "local c = { env = { X = 1 },\n umask = 2 }\nlocal e = c.env\ne.X = 3\nreturn c"
+  lu.assertEquals(found(text), "env.X=? env=1 umask=2")
+  lu.assertEquals({ line(text, "env.X"), line(text, "env"), line(text, "umask") }, { false, false, 2 })
+end
+
+function T.test_only_a_local_variable_that_the_return_sees_is_followed()
+  lu.assertEquals(found "config = { a = 1 }\n_G.config.a = 2\nreturn config", "")
+  lu.assertEquals(found "do local config = { a = 1 } end\n_G.config = { a = 2 }\nreturn config", "a=?")
+  lu.assertEquals(found "if x then local c = { a = 1 } else return c end", "a=?")
+  lu.assertEquals(found "local h = { c = function() return { a = 1 } end }\nlocal c = { b = 2 }\nreturn c", "b=2")
+  lu.assertEquals(found "local function c() return { a = 1 } end\nc = other\nreturn c", "")
+end
+
+function T.test_a_return_that_is_not_understood_makes_all_unsure()
+  lu.assertEquals(found "if x then return { a = 1 } end\nreturn ({ b = 2 })", "a=?")
+  lu.assertEquals(found "local b = { a = 1 }\nif b then return (b) end\nreturn { c = 2 }", "c=?")
+  lu.assertEquals(found "if x then return { a = 1 } end\nreturn make()", "a=?")
+  lu.assertEquals(found "return function(m)\n if m then return end\n return { a = 1 }\nend", "a=3")
+end
+
+function T.test_a_function_of_the_table_has_the_line_of_its_name()
+  local text = "local c = {}\nfunction c.on_start(m)\n return m\nend\nreturn c"
+  lu.assertEquals(found(text), "on_start=2")
+  lu.assertEquals(line(text, "on_start"), 2)
+end
+
+function T.test_a_line_whose_text_is_not_the_value_is_none()
+  local text = "return { app = 'a',\n workers = -4, env = { X = true },\n hook = function() end, list = { 1, 2 } }"
+  lu.assertEquals(line(text, "workers"), 2)
+  lu.assertEquals(line(text, "list[2]"), 3)
+  local finder = lines.finder(text, { app = "b", workers = 4, env = { X = false }, hook = print, list = { 1, 3 } })
+  for _, key in ipairs { "app", "workers", "env.X", "hook", "list[2]", "list[3].x", "other" } do
+    lu.assertEquals({ key, finder(key) }, { key, key == "list[3].x" and 3 or false })
+  end
+end
+
+function T.test_what_is_missing_has_the_line_of_what_surrounds_it()
+  local text = "return {\n clusters = {\n admin = { workers = 1 } },\n listen = {\n { mode = '1' } } }"
+  lu.assertEquals(line(text, "clusters.admin.app"), 3)
+  lu.assertEquals(line(text, "listen.mode"), 5)
+  lu.assertEquals(line(text, "app"), false)
+end
+
+function T.test_names_that_look_like_paths_are_not_taken_for_them()
+  local text = [[
+local e = { X = 1 }
+return { env = e,
+  ["env.Y"] = 2,
+  clusters = { ["a.b"] = { workers = 1 } },
+  deep = { ["x].y"] = {
+    z = 1 } },
+  "one" }]]
+  lu.assertEquals({ line(text, "env.Y"), line(text, "env.Z"), line(text, "env.X") }, { false, 2, false })
+  lu.assertEquals(line(text, 'clusters["a.b"].workers'), 4)
+  lu.assertEquals(line(text, 'deep["x].y"].z'), 6)
+  lu.assertEquals(line(text, "1"), 7)
 end
 
 function T.test_any_prefix_of_a_file_is_read_without_harm()
@@ -122,7 +223,7 @@ local c = { app = "a\"b", env = { [ [[x]] ] = 1 }, --[[ y ]] listen = { { mode =
 c.env["a b"].c = function(x) return { 1 } end
 return c]==]
   for length = 0, #text do
-    lu.assertIsTable(positions.find(text:sub(1, length)))
+    lu.assertIsTable(positions.find(text:sub(1, length)).keys)
   end
 end
 

@@ -98,8 +98,8 @@ end
 function T.test_an_environment_has_strings_numbers_and_false()
   lu.assertEquals(normal({ type = "env" }, { A = "1", B = 2, C = false }), { A = "1", B = "2", C = false })
   lu.assertStrContains(complaint({ type = "env" }, { A = true }), "option 'x.A' must be a string, or false, got true")
-  lu.assertStrContains(complaint({ type = "env" }, { ["A=B"] = "x" }), "A=B")
-  lu.assertStrContains(complaint({ type = "env" }, { "A=1" }), "it has the key 1")
+  lu.assertStrContains(complaint({ type = "env" }, { ["A=B"] = "x" }), [[the name "A=B" cannot contain '=']])
+  lu.assertStrContains(complaint({ type = "env" }, { "A=1" }), "each needs a name, and number 1 has none")
 end
 
 function T.test_a_signal_is_a_name_with_or_without_sig_or_a_number()

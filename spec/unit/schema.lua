@@ -154,7 +154,7 @@ function T.test_a_line_that_is_not_certain_is_left_out()
   lu.assertStrMatches(text, "x.lua: env.A: .*")
 end
 
-function T.test_a_key_that_comes_later_is_checked_for_its_kind_already()
+function T.test_a_key_that_comes_later_is_refused_whatever_it_says_and_has_its_kind_already()
   local wrong = {
     command = 5, daemonize = "yes", max_requests = "many", max_requests_jitter = -1, max_memory = "big",
     max_lifetime = "old", rollout = { surge = 0 }, signals = { TERM = "explode" }, before_exec = 1, pools = { a = 1 },
@@ -162,9 +162,12 @@ function T.test_a_key_that_comes_later_is_checked_for_its_kind_already()
   }
   for name, value in pairs(wrong) do
     if schema.fields[name].available == false then
-      local messages = complaints { app = "a", [name] = value }
-      lu.assertStrMatches(messages[1], name .. ".*expected.*")
-      lu.assertEquals(messages[#messages], ("'%s' is not available yet"):format(name))
+      lu.assertEquals(complaint { app = "a", [name] = value }, ("'%s' is not available yet"):format(name))
+      local mistake
+      lu.assertFalse((kinds.check(schema.fields[name], value, name, function(found)
+        mistake = mistake or found
+      end)))
+      lu.assertStrContains(mistakes_of.sentence(mistake), "expected")
     end
   end
 end
@@ -214,8 +217,64 @@ function T.test_listen_is_one_address_or_a_list_or_tables()
   lu.assertEquals(addresses { "127.0.0.1:0", "127.0.0.1:0" }, { "127.0.0.1:0", "127.0.0.1:0" })
   local entry = { address = "/x", mode = "0666", owner = "root", backlog = 5 }
   lu.assertEquals(effective({ app = "a", listen = { entry } }).listen, { {
-    address = "unix:/x", mode = "0666", owner = "root", backlog = 5, ipv6only = false, reuseport = false,
+    address = "unix:/x", mode = "0666", owner = "root", backlog = 5,
   } })
+end
+
+function T.test_a_unix_socket_has_a_mode_and_nothing_of_tcp()
+  lu.assertEquals(effective({ app = "a", listen = "/x" }).listen, {
+    { address = "unix:/x", backlog = 1024, mode = "0666" },
+  })
+  lu.assertEquals(effective({ app = "a", listen = 80 }).listen, {
+    { address = ":80", backlog = 1024, ipv6only = false, reuseport = false },
+  })
+  for _, name in ipairs { "reuseport", "ipv6only" } do
+    lu.assertEquals(complaint { app = "a", listen = { { address = "/x", [name] = true } } },
+      ("'listen[1]' can have %s only with a TCP address, and unix:/x is a Unix socket"):format(name))
+  end
+end
+
+function T.test_addresses_that_leave_each_other_no_room_are_told()
+  local function told(...)
+    local _, mistakes = schema.validate({ app = "a", listen = { ... } }, context)
+    return mistakes and mistakes_of.sentence(mistakes[1])
+  end
+  local only_v6 = { address = "[::]:80", ipv6only = true }
+  local function shared(address)
+    return { address = address, reuseport = true }
+  end
+  for _, pair in ipairs {
+    { "127.0.0.1:80", "0.0.0.0:80" }, { "0.0.0.0:80", "127.0.0.1:80" }, { "[::]:80", "127.0.0.1:80" },
+    { "[::1]:80", "[::]:80" }, { "0.0.0.0:80", "[::]:80" }, { 80, "0.0.0.0:80" }, { "localhost:80", "0.0.0.0:80" },
+    { "a.name:80", 80 }, { shared "0.0.0.0:80", "127.0.0.1:80" }, { only_v6, "[::1]:80" },
+  } do
+    lu.assertEquals(told(unpack(pair)),
+      "'listen[2]' leaves 'listen[1]' no room: one of them is all interfaces of that port")
+  end
+  for _, pair in ipairs {
+    { "127.0.0.1:80", "127.0.0.2:80" }, { "0.0.0.0:80", "[::1]:80" }, { only_v6, "127.0.0.1:80" },
+    { only_v6, "0.0.0.0:80" }, { "0.0.0.0:80", "0.0.0.0:81" }, { "0.0.0.0:80", "a.name:80" },
+    { shared "0.0.0.0:80", shared "127.0.0.1:80" }, { "0.0.0.0:0", "127.0.0.1:0" },
+  } do
+    lu.assertNil(told(unpack(pair)))
+  end
+end
+
+function T.test_a_time_that_can_never_do_is_told_with_the_way_out()
+  for _, case in ipairs {
+    { "timeout", 0, "it must be above 0 (false switches it off)" },
+    { "timeout", -1, "it must be above 0 (false switches it off)" },
+    { "timeout", "50ms", "it must be at least 100ms" },
+    { "start_timeout", 0, "it must be above 0 (false switches it off)" },
+    { "graceful_timeout", "1 h", "no blank belongs between number and unit" },
+    { "graceful_timeout", "-1s", "it cannot be negative" },
+    { "graceful_timeout", "5", "the unit is missing (ms, s, m or h)" },
+    { "graceful_timeout", "5x", "not a number followed by ms, s, m or h" },
+  } do
+    local said = complaint { app = "a", [case[1]] = case[2] }
+    lu.assertStrContains(said, ("got %s: %s"):format(kinds.show(case[2]), case[3]))
+  end
+  lu.assertEquals(effective({ app = "a", graceful_timeout = 0 }).graceful_timeout, 0)
 end
 
 function T.test_what_listen_cannot_do_is_said()
@@ -291,7 +350,7 @@ end
 
 function T.test_a_wrong_environment_variable_is_named()
   local text = told({}, { app = "a" }, { PORT = "http", WEB_CONCURRENCY = "many" })
-  lu.assertStrContains(text, "\n  PORT in the environment: listen: expected an address")
+  lu.assertStrContains(text, '\n  PORT in the environment must be a port (or the path of a Unix socket), got "http"\n')
   lu.assertStrContains(text, "\n  WEB_CONCURRENCY in the environment: workers: expected a whole number")
 end
 

@@ -59,6 +59,9 @@ local function add_cluster(lines, cluster, given)
     if value == nil then
       value = cluster.hooks[name]
     end
+    if value == nil and given[name] == false then
+      value = false -- left out, it would be the top level's
+    end
     if value ~= nil then
       local origin = given[name] == nil and "as the top level" or nil
       add(lines, "      ", name, value, spec_of(schema_keys.fields[name]), origin)
@@ -70,7 +73,7 @@ end
 local function add_clusters(lines, effective, given)
   local begun = false
   for _, cluster in ipairs(effective.clusters) do
-    local own = type(given.clusters) == "table" and given.clusters[cluster.name]
+    local own = type(given.clusters) == "table" and rawget(given.clusters, cluster.name)
     if own then
       if not begun then
         lines[#lines + 1] = "  clusters = {"
@@ -82,6 +85,13 @@ local function add_clusters(lines, effective, given)
   lines[#lines + 1] = begun and "  }," or nil
 end
 
+-- On one line, as the comment that it stands in.
+local function shown_path(path)
+  return path:find("%c") and source.quote(path):gsub("%c", function(c)
+    return ("\\%03d"):format(c:byte())
+  end) or path
+end
+
 --- The effective config as a Lua table, with where its values come from. It can be read as a config again, but
 --- for its functions.
 ---@param examined brood.Examined
@@ -89,7 +99,7 @@ end
 function M.print(examined)
   local effective, origins = examined.effective, examined.origins
   local given = examined.source.value or {}
-  local lines = { ("-- The effective config of %s."):format(effective.path), "return {" }
+  local lines = { ("-- The effective config of %s."):format(shown_path(effective.path)), "return {" }
   for _, key in ipairs(schema_keys.keys) do
     local name, value = key.name, effective[key.name]
     if name == "clusters" then
@@ -115,25 +125,19 @@ local function print_aside(...)
   io.stderr:write(table.concat(words, "\t"), "\n")
 end
 
+-- What is printed, or nil and all mistakes; and what is worth knowing.
 local function check(options)
   print = print_aside -- luacheck: ignore 121
   local examined, why = config.examine(options, harmless_master())
   if not examined then
     return nil, why
   end
-  local mistakes = examined.mistakes or {}
-  local sound = examined.mistakes and examined.sound
+  local found, sound = preflight.all(examined)
+  local text = found[1] and config.explain(examined.source, found)
   if not sound then
-    sound = setmetatable({ clusters = examined.clusters }, { __index = examined.effective })
+    return nil, text
   end
-  for _, mistake in ipairs(preflight.look(sound, examined.origins)) do
-    mistakes[#mistakes + 1] = mistake
-  end
-  if mistakes[1] then
-    examined.mistakes = mistakes
-    return nil, config.explain(examined)
-  end
-  return M.print(examined)
+  return M.print(examined), text
 end
 
 -- What a config has started is stopped as well.
@@ -146,12 +150,11 @@ end
 --- Check, and print what was found.
 ---@param options brood.Arguments
 function M.main(options)
-  local text, why = check(options)
-  if not text then
-    io.stderr:write(why, "\n")
-    return leave(1)
+  local text, said = check(options)
+  if said then
+    io.stderr:write(said, "\n")
   end
-  return leave(io.stdout:write(text) and io.stdout:flush() and 0 or 1)
+  return leave(not text and 1 or io.stdout:write(text) and io.stdout:flush() and 0 or 1)
 end
 
 return M

@@ -1,26 +1,48 @@
 --- What a config names and a look can find without starting anything: the app compiles, users,
 --- groups and directories exist, no file is in a socket's way. It opens files to read, and changes nothing.
+---
+--- What only somebody else could do (root, the owner of a directory) is a note: who checks a config is not always
+--- who runs it.
 local address = require "brood.rules.address"
 local core = require "brood.core"
 local kinds = require "brood.rules.kinds"
 local paths = require "brood.rules.path"
+local rights_of = require "brood.cluster.rights"
 local uv = require "luv"
 
+---@class brood.Found: brood.Mistake
+---@field note boolean whether somebody else could do it
+---@field about? string the path or the name that cannot be used
+
 ---@class brood.Preflight
----@field mistakes brood.Mistake[]
+---@field mistakes brood.Found[]
 ---@field prefix string "" at the top level, else "clusters.NAME."
 ---@field origins table<string, string>
+---@field rights brood.Rights
 local Look = {}
 Look.__index = Look
 
 local M = {}
 
-function Look:complain(key, fmt, ...)
+local function add(self, note, key, about, fmt, ...)
   local problem = fmt:format(...)
   table.insert(self.mistakes, {
     key = self.prefix .. key, kind = "place", problem = #problem > 500 and problem:sub(1, 500) .. "..." or problem,
-    source = self.prefix == "" and self.origins[key:match("^[%w_]+")] or nil,
+    source = self.prefix == "" and self.origins[key:match("^[%w_]+")] or nil, note = note, about = about,
   })
+end
+
+function Look:complain(key, about, fmt, ...)
+  add(self, false, key, about, fmt, ...)
+end
+
+-- What we may not do: nobody may, where even root may not.
+function Look:denied(key, about, fmt, ...)
+  add(self, self.rights.uid ~= 0, key, about, fmt, ...)
+end
+
+function Look:me()
+  return "user " .. tostring(core.posix.getuid())
 end
 
 -- uv says "ENOENT: no such file or directory: /x".
@@ -29,77 +51,201 @@ local function reason(err)
 end
 
 function Look:directory(key, path)
-  local stat, err = uv.fs_stat(path)
+  local stat, err, code = uv.fs_stat(path)
   if not stat then
-    self:complain(key, "names a directory that cannot be used: %s: %s", path, reason(err))
+    local say = code == "EACCES" and self.denied or self.complain
+    say(self, key, path, "names a directory that cannot be used: %s: %s", path, reason(err))
   elseif stat.type ~= "directory" then
-    self:complain(key, "is not a directory: %s", path)
+    self:complain(key, path, "is not a directory: %s", path)
   end
 end
 
--- A file that will be made: its folder must be there.
+-- A file that will be made: its folder must be there, and take it.
 function Look:folder_of(key, path)
   local folder = paths.directory(path)
-  local stat, err = uv.fs_stat(folder)
+  local stat, err, code = uv.fs_stat(folder)
   if not stat then
-    self:complain(key, "is in a directory that cannot be used: %s: %s", folder, reason(err))
+    local say = code == "EACCES" and self.denied or self.complain
+    return say(self, key, path, "is in a directory that cannot be used: %s: %s", folder, reason(err))
   elseif stat.type ~= "directory" then
-    self:complain(key, "is not in a directory: %s", folder)
+    return self:complain(key, path, "is not in a directory: %s", folder)
   end
-  return stat ~= nil
+  local ok
+  ok, err = uv.fs_access(folder, "W")
+  if not ok then
+    self:denied(key, path, "cannot be made by %s: %s: %s", self:me(), folder, reason(err or "permission denied"))
+  end
 end
 
 function Look:file(key, path)
   local stat = uv.fs_stat(path)
   if stat and stat.type == "directory" then
-    self:complain(key, "is a directory: %s", path)
+    return self:complain(key, path, "is a directory: %s", path)
   elseif not stat then
-    self:folder_of(key, path)
+    return self:folder_of(key, path)
+  end
+  local ok, err = uv.fs_access(path, "W")
+  if not ok then
+    self:denied(key, path, "cannot be written by %s: %s: %s", self:me(), path, reason(err or "permission denied"))
   end
 end
 
-function Look:app(path)
-  local stat, err = uv.fs_stat(path)
+-- ---- the app --------------------------------------------------------------------------------------------------------
+
+-- Who can do what with a file: its owner, its group and all others have three bits each. Beyond that is not looked.
+local function allows(stat, user, groups, wanted)
+  local shift = stat.uid == user.uid and 6 or groups[stat.gid] and 3 or 0
+  return user.uid == 0 or bit.band(bit.rshift(stat.mode, shift), wanted) == wanted
+end
+
+local READ, ENTER = 4, 1
+
+-- The first part of a path that keeps a user from reading the file.
+local function barrier(path, user, groups)
+  for folder in path:gmatch("()/") do
+    local name = folder == 1 and "/" or path:sub(1, folder - 1)
+    local stat = uv.fs_stat(name)
+    if stat and not allows(stat, user, groups, ENTER) then
+      return name, stat.mode
+    end
+  end
+  local stat = uv.fs_stat(path)
+  if stat and not allows(stat, user, groups, READ) then
+    return path, stat.mode
+  end
+end
+
+-- The groups that a worker of this user and group has.
+local function groups_of(user, group)
+  local gid = group and group.gid or user.gid
+  local set = {}
+  for _, id in ipairs(user.name and gid and core.privileges.groups(user.name, gid) or { gid }) do
+    set[id] = true
+  end
+  return set
+end
+
+-- Workers load it when they are somebody else already.
+function Look:readable(path, config)
+  local may = self.rights.may
+  local user = config.user ~= nil and may.SETUID and may.SETGID and core.privileges.lookup_user(config.user)
+  if not user or config.preload then
+    return
+  end
+  local group = config.group ~= nil and core.privileges.lookup_group(config.group) or nil
+  local at, mode = barrier(uv.fs_realpath(path) or path, user, groups_of(user, group))
+  if at then
+    self:complain("app", nil, "cannot be read by the user '%s': %s has mode %04o", tostring(config.user), at,
+      bit.band(mode, 4095))
+  end
+end
+
+function Look:app(path, config)
+  local stat, err, code = uv.fs_stat(path)
   if not stat then
-    return self:complain("app", "cannot be read: %s: %s", path, reason(err))
+    local say = code == "EACCES" and self.denied or self.complain
+    return say(self, "app", path, "cannot be read: %s: %s", path, reason(err))
   elseif stat.type == "directory" then
-    return self:complain("app", "is a directory: %s", path)
+    return self:complain("app", path, "is a directory: %s", path)
+  end
+  local ok
+  ok, err = uv.fs_access(path, "R")
+  if not ok then
+    return self:denied("app", path, "cannot be read by %s: %s: %s", self:me(), path, reason(err or "permission denied"))
   end
   local chunk, why = loadfile(path)
   if not chunk then
     local line, what = why:match("^.-:(%d+): (.*)$")
-    self:complain("app", "%s", line and ("does not compile: %s:%s: %s"):format(path, line, what)
+    return self:complain("app", path, "%s", line and ("does not compile: %s:%s: %s"):format(path, line, what)
       or ("cannot be read: %s"):format(why))
+  end
+  self:readable(path, config)
+end
+
+-- ---- users, limits, sockets -----------------------------------------------------------------------------------------
+
+function Look:owner(key, value, look_up)
+  local found, err
+  if value ~= nil then
+    found, err = look_up(value)
+    if not found then
+      self:complain(key, tostring(value), "cannot be used: %s", err.message)
+    end
+  end
+  return found
+end
+
+function Look:identity(config)
+  local user = self:owner("user", config.user, core.privileges.lookup_user)
+  local group = self:owner("group", config.group, core.privileges.lookup_group)
+  if not (config.user ~= nil and not user) and not (config.group ~= nil and not group) then
+    local err, key = rights_of.identity(config)
+    if err and err.code == "EINVAL" then
+      self:complain(key, tostring(config[key]), "has no group of its own: name one with `group`")
+    elseif err then
+      self:denied(key, tostring(config[key]), "needs root: %s cannot become '%s'", self:me(), tostring(config[key]))
+    end
   end
 end
 
-function Look:owner(key, value, look_up)
-  if value ~= nil then
-    local found, err = look_up(value)
-    if not found then
-      self:complain(key, "cannot be used: %s", err.message)
-    end
+function Look:limits(config)
+  local found = config.limits and rights_of.limits(config.limits) or {}
+  for _, name in ipairs(kinds.sorted_keys(found)) do
+    self:denied("limits", found[name], "cannot be set by %s: %s", self:me(), found[name])
   end
 end
 
 function Look:socket(key, text)
   local parsed = address.parse(text)
-  if not parsed or parsed.kind ~= "unix" then
+  if parsed and parsed.kind == "tcp" then
+    return self:port(key, text, parsed.port)
+  elseif not parsed or parsed.kind ~= "unix" then
     return
   end
   local stat = uv.fs_lstat(parsed.path)
   if stat and stat.type ~= "socket" then
-    self:complain(key, "is the path of something that is no socket: %s (a %s)", parsed.path, stat.type)
-  elseif not stat then
-    self:folder_of(key, parsed.path)
+    return self:complain(key, parsed.path, "is the path of something that is no socket: %s (a %s)", parsed.path,
+      stat.type)
+  end
+  self:folder_of(key, parsed.path)
+end
+
+function Look:port(key, text, port)
+  if port > 0 and port < 1024 and not self.rights.may.NET_BIND_SERVICE then
+    local file = io.open "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+    local first = file and file:read("*n") or 1024
+    if file then
+      file:close()
+    end
+    if port < first then
+      self:denied(key, text, "cannot be bound by %s: ports below %d need root or CAP_NET_BIND_SERVICE", self:me(),
+        first)
+    end
+  end
+end
+
+-- Only root gives files away; one's own groups can have them.
+function Look:given_to(key, entry)
+  local user = self:owner(key .. ".owner", entry.owner, core.privileges.lookup_user)
+  local group = self:owner(key .. ".group", entry.group, core.privileges.lookup_group)
+  local rights = self.rights
+  if user and not rights.may.CHOWN and user.uid ~= rights.uid then
+    self:denied(key .. ".owner", entry.address, "needs root: %s cannot give a file to '%s'", self:me(),
+      tostring(entry.owner))
+  end
+  if group and not rights.may.CHOWN and not rights.groups[group.gid] then
+    self:denied(key .. ".group", entry.address, "needs root: %s is not in the group '%s'", self:me(),
+      tostring(entry.group))
   end
 end
 
 local files = { "pidfile", "stdout_path", "stderr_path", "access_log" }
 
-function Look:all(config)
+---@param config table of the top level, or an entry of clusters
+---@param whole table the same, with what it takes from the top level
+function Look:all(config, whole)
   if config.app then
-    self:app(config.app)
+    self:app(config.app, whole)
   end
   if config.working_directory then
     self:directory("working_directory", config.working_directory)
@@ -109,35 +255,69 @@ function Look:all(config)
       self:file(key, config[key])
     end
   end
-  self:owner("user", config.user, core.privileges.lookup_user)
-  self:owner("group", config.group, core.privileges.lookup_group)
+  self:identity(config)
+  self:limits(config)
   for i, entry in ipairs(config.listen or {}) do
     local where = #config.listen == 1 and "listen" or kinds.join("listen", i)
     self:socket(where, entry.address)
-    self:owner(where .. ".owner", entry.owner, core.privileges.lookup_user)
-    self:owner(where .. ".group", entry.group, core.privileges.lookup_group)
+    self:given_to(where, entry)
   end
 end
 
 --- Look at everything that a config names.
 ---@param config brood.Config what of it is sound
 ---@param origins table<string, string>
----@return brood.Mistake[]
+---@return brood.Found[]
 function M.look(config, origins)
-  local mistakes = {}
+  local mistakes, rights = {}, rights_of.now()
   local function at(prefix)
-    return setmetatable({ mistakes = mistakes, prefix = prefix, origins = origins }, Look)
+    return setmetatable({ mistakes = mistakes, prefix = prefix, origins = origins, rights = rights }, Look)
   end
   local top = at("")
-  top:all(config)
+  top:all(config, config)
   if config.control and config.control.address then
     top:socket("control", config.control.address)
   end
   local clusters = config.clusters or {}
   for _, name in ipairs(kinds.sorted_keys(type(clusters) == "table" and clusters or {})) do
-    at(kinds.join("clusters", name) .. "."):all(clusters[name])
+    local entry = clusters[name]
+    at(kinds.join("clusters", name) .. "."):all(entry, setmetatable({}, {
+      __index = function(_, key)
+        return entry[key] == nil and config[key] or entry[key]
+      end,
+    }))
   end
   return mistakes
+end
+
+--- All that is wrong with a config: what its rules say, and what a look at what it names finds.
+---@param examined brood.Examined
+---@return brood.Mistake[] found, boolean sound whether there are none but notes
+function M.all(examined)
+  local found, sound = examined.mistakes or {}, examined.mistakes == nil
+  local config = not sound and examined.sound
+    or setmetatable({ clusters = examined.clusters }, { __index = examined.effective })
+  for _, mistake in ipairs(M.look(config, examined.origins)) do
+    found[#found + 1] = mistake
+    sound = sound and mistake.note
+  end
+  return found, sound
+end
+
+--- What else is wrong with a config that could not be started, where there is something.
+---@param config brood.EffectiveConfig
+---@param origin brood.Examined as `config.settle` left it
+---@param err brood.Error what has been said already
+---@return brood.Mistake[]
+function M.others(config, origin, err)
+  local found, given = {}, setmetatable({ clusters = origin.clusters }, { __index = config })
+  for _, mistake in ipairs(M.look(given, origin.origins)) do
+    if not (mistake.about and err.message:find(mistake.about, 1, true)) then
+      mistake.note = nil -- whoever runs it is who cannot
+      found[#found + 1] = mistake
+    end
+  end
+  return found
 end
 
 return M

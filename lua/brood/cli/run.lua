@@ -27,9 +27,14 @@ local function report(master)
   end
 end
 
--- Whoever has started it reads the reason where it was started, also when the log goes to a file.
-local function tell_failure(master, err)
+-- Whoever has started it reads the reason where it was started, also when the log goes to a file; and what else would
+-- be in the way of the next start.
+local function tell_failure(master, origin, err)
   local text = "cannot start: " .. E.text(err)
+  local others = require("brood.cli.preflight").others(master.config, origin, err)
+  if others[1] then
+    text = ("%s\n%s"):format(text, config.explain(origin.source, others, true))
+  end
   log.error(text)
   if master.logs:restore() then
     log.error(text)
@@ -59,9 +64,15 @@ local function load(options, master)
       leave(0, master)
     end
   end)
-  local effective, why = config.load(options, master)
+  local examined, why = config.examine(options, master)
   loading = false
-  return effective, why
+  if examined and examined.mistakes then
+    why = config.explain(examined.source, (require("brood.cli.preflight").all(examined)))
+  end
+  if why then
+    return why
+  end
+  return nil, config.settle(examined)
 end
 
 --- Run until stopped.
@@ -71,10 +82,10 @@ function M.main(options)
   setup_log(options)
   local master = require("brood.master").new(options)
   require("brood.master.signals").watch(master)
-  local effective, why = load(options, master)
+  local why, effective, origin = load(options, master)
   if master.state == "stopped" then
     return -- it is ending already
-  elseif not effective then
+  elseif why then
     log.error(why)
     return leave(1, master)
   end
@@ -84,7 +95,7 @@ function M.main(options)
     report(master)
     master.logs:settle()
   elseif err.code ~= "stopped" then
-    tell_failure(master, err)
+    tell_failure(master, origin, err)
     return leave(1, master)
   end
   master:wait()

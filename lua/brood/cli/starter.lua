@@ -110,6 +110,8 @@ end
 local function next_command(directory)
   if not directory or directory == "." then
     return "brood run"
+  elseif directory:match("^%-") then
+    directory = "./" .. directory -- it would be taken for an option
   end
   local word = directory:match("^[%w_@%%+=:,./-]+$") and directory or "'" .. directory:gsub("'", "'\\''") .. "'"
   return ("brood run %s/brood.lua"):format((word:gsub("(.)/+$", "%1")))

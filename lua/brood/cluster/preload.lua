@@ -5,6 +5,7 @@ local E = require "brood.error"
 local log = require "brood.log"
 local serve = require "brood.serve"
 local task = require "brood.task"
+local timer = require "brood.timer"
 
 local M = {}
 
@@ -56,14 +57,29 @@ end
 
 -- ---- loading, in the master -----------------------------------------------------------------------------------------
 
---- Load it. done(err) with the file and line of what is wrong.
+-- It has the time that a worker has: one that waits for ever would hold up the start, and nobody would be told.
+local function limit(cluster, token, done)
+  local seconds = cluster.options.start_timeout
+  return seconds and timer.after(seconds, function()
+    if cluster.preloading == token then
+      cluster.preloading = nil
+      done(E.new("timeout", "preload: %s was not loaded within %g s", cluster.options.app, seconds))
+    end
+  end):unref()
+end
+
+--- Load it, within start_timeout. done(err) with the file and line of what is wrong.
 ---@param cluster brood.WebCluster gets `app`
 ---@param done fun(err: brood.Error?)
 function M.load(cluster, done)
   local token = {}
   cluster.preloading = token
+  local timeout = limit(cluster, token, done)
   task.spawn(function()
     local ok, app = task.call(serve.load, cluster.options.app)
+    if timeout then
+      timeout:cancel()
+    end
     if cluster.preloading ~= token then
       return done(E.new("stopped", "%s was stopped while its app was loaded", cluster.name))
     end

@@ -1,6 +1,7 @@
 --- One worker of a cluster, as hooks and the master's events see it: a view of the
 --- group's member and its process. It starts and stops nothing.
 local core = require "brood.core"
+local E = require "brood.error"
 local log = require "brood.log"
 local signals = require "brood.signals"
 
@@ -22,13 +23,13 @@ local fields = {
     return m.process.pid or m.pid
   end,
   state = function(m)
-    return m.process.state
+    return m.inner and m.inner.state or m.process.state
   end,
   started_at = function(m)
     return m.process.started_at
   end,
   requests = function(m)
-    return m.counters and m.counters("requests") or m.last_requests or 0
+    return m.inner and m.inner.requests or m.counters and m.counters("requests") or m.last_requests or 0
   end,
   id = function(m)
     return m.id
@@ -66,35 +67,53 @@ function methods:kill(signal)
   return self.member.process:signal(signals.check(signal or "TERM", 2))
 end
 
+local function bad(text)
+  error("worker:user: " .. tostring(text), 3)
+end
+
 local function group_id(name)
   local found, err = core.privileges.lookup_group(name)
-  if not found then
-    error(err, 3)
+  return found and found.gid, err
+end
+
+-- Half a drop must not serve a single request, nor can it be caught. The master hears of the reason.
+local function give_up(self, err)
+  local at = debug.getinfo(3, "Sl")
+  local reason = E.new(err.code, "%s:%d: worker:user: %s", at.short_src, at.currentline, err.message)
+  local peer = self.member.inner.peer
+  peer:post("failed", reason)
+  if not peer:flush_blocking(1) then
+    log.error(reason)
   end
-  return found.gid
+  core.exit(1)
 end
 
 --- In after_fork: become this user and group now, for good. Raises where there is no such user.
 ---@param name string|integer
 ---@param group_name? string|integer default: the user's own
 function methods:user(name, group_name)
-  if not rawget(self, "in_child") then
-    error("worker:user: only in after_fork, where the worker itself runs; here it would be the master's end", 2)
+  if not self.member.inner then
+    bad "only in after_fork, where the worker itself runs; here it would be the master's end"
+  elseif rawget(self, "settled") then
+    bad "only in after_fork, before the app is loaded"
   end
   local user, err = core.privileges.lookup_user(name)
   if not user then
-    error(err, 2)
+    bad(err)
   end
-  local gid = group_name ~= nil and group_id(group_name) or user.gid
-  if not gid then
-    error(("worker:user: %s has no group of its own: name one"):format(tostring(name)), 2)
+  local gid = user.gid
+  if group_name ~= nil then
+    gid, err = group_id(group_name)
+    if not gid then
+      bad(err)
+    end
+  elseif not gid then
+    bad(("%s has no group of its own: name one"):format(tostring(name)))
   end
   local ok
   ok, err = core.privileges.drop(user.uid, gid, user.name)
   if not ok then
-    -- Half a drop must not serve a single request, nor can it be caught.
-    log.error("worker:user: " .. tostring(err))
-    core.exit(1)
+    give_up(self, err)
   end
   rawset(self, "dropped", true)
 end
@@ -122,10 +141,18 @@ end
 
 --- In the forked child: this is about the process itself from now on.
 ---@param self brood.ClusterWorker
----@param pid integer
-function M.in_child(self, pid)
-  rawset(self, "pid", pid)
-  rawset(self, "in_child", true)
+---@param inner brood.Worker
+function M.in_child(self, inner)
+  self.member.inner = inner
+  rawset(self, "pid", inner.pid)
+end
+
+--- after_fork is over. Returns whether it has given up privileges.
+---@param self brood.ClusterWorker
+---@return boolean? dropped
+function M.settle(self)
+  rawset(self, "settled", true)
+  return rawget(self, "dropped")
 end
 
 return M

@@ -11,7 +11,7 @@ return function(self, member, err)
   local named = text:sub(1, #own) == own
   local what = named and text:sub(#own + 1) or text
   if what == self.last_failure and err.traceback then
-    text = tostring(err):match("^[^\n]*") .. " (as before)"
+    text = tostring(err):match("^[^\n]*"):gsub(":$", "") .. " (as before)"
   end
   self.last_failure = what
   log.error(named and text or ("%s: worker %d: %s"):format(self.name, member.id, text))

@@ -34,6 +34,16 @@ function M.drop(self, slot)
   end
 end
 
+-- Those that somebody sends; the others tell of a mistake in the process itself.
+local SENT = { KILL = true, TERM = true, INT = true, QUIT = true }
+
+--- Why one ended that nobody here had told to go.
+---@param process brood.Process
+---@return "signal"|"crash"
+function M.reason(process)
+  return SENT[process.exit_signal] and "signal" or "crash"
+end
+
 local function give_up(self, member)
   self.given_up[member.slot] = true
   local err = E.new("faulted", "%s: worker %d: too many ends in too short a time", self.name, member.id)

@@ -33,8 +33,8 @@ function M.target(given)
     target.text = target.path
   end
   if given.socket then
-    target.address = "unix:" .. given.socket
-    target.text = ("%s (unix:%s)"):format(target.text, given.socket)
+    target.address = "unix:" .. given.socket:gsub("^unix:", "")
+    target.text = ("%s (%s)"):format(target.text, target.address)
   end
   return target
 end
@@ -46,8 +46,8 @@ local SINGLE = { host = true, connection = true, ["content-length"] = true, ["tr
 local function text_of(name, value)
   if type(value) ~= "string" and type(value) ~= "number" then
     return nil, ("header '%s' must be a string, a number, a list of these or false, got %s"):format(name, type(value))
-  elseif tostring(value):find("[\r\n%z]") then
-    return nil, ("header '%s': a value has no line break and no NUL"):format(name)
+  elseif tostring(value):find("[%z\1-\8\10-\31\127]") then
+    return nil, ("header '%s': a value has no line break and no NUL or other control byte"):format(name)
   end
   return tostring(value)
 end

@@ -56,6 +56,7 @@ end
 ---@field text? string
 ---@field value any what it is in the end
 ---@field called? boolean whether the file returned a function
+---@field chunk? function
 
 -- Read and run the file. Problems come back as text.
 local function read(found, master)
@@ -75,10 +76,11 @@ local function read(found, master)
   if not chunk then
     return nil, require(file_errors).syntax(found, why)
   end
+  found.chunk = chunk
   serve.path_first(found.path)
   local ok, value = task.call(evaluate, chunk, master, found)
   if not ok then
-    return nil, require(file_errors).raised(found, value, chunk)
+    return nil, require(file_errors).raised(found, value)
   elseif found.is_app then
     return nil, require(file_errors).app(found)
   elseif type(value) ~= "table" then
@@ -111,6 +113,20 @@ end
 ---@field clusters? table<string, table> what each entry of `clusters` itself says
 ---@field origins table<string, string>
 
+local function judge(options, found, cwd)
+  local schema = require "brood.rules.schema"
+  local cpus = core.cpus()
+  local merged, origins, beaten = schema.merge(options, found.value, core.posix.environ(), cpus, cwd)
+  local effective, mistakes, sound = schema.validate(merged, {
+    cpus = cpus, directory = found.path and paths.directory(found.path) or cwd, origins = origins, beaten = beaten,
+  })
+  sound = sound or effective
+  return {
+    source = found, mistakes = mistakes, origins = origins, sound = sound, clusters = sound.clusters,
+    effective = effective and complete(effective, found, beaten),
+  }
+end
+
 --- Read the config of a command line, and find all that is wrong with it.
 ---@async
 ---@param options table from the command line: config, app, listen, port, workers, control
@@ -126,47 +142,46 @@ function M.examine(options, master)
       return nil, why
     end
   end
-  local schema = require "brood.rules.schema"
-  local cpus = core.cpus()
-  local merged, origins, beaten = schema.merge(options, found.value, core.posix.environ(), cpus, cwd)
-  local effective, mistakes, sound = schema.validate(merged, {
-    cpus = cpus, directory = found.path and paths.directory(found.path) or cwd, origins = origins, beaten = beaten,
-  })
-  sound = sound or effective
-  return {
-    source = found, mistakes = mistakes, origins = origins, sound = sound, clusters = sound.clusters,
-    effective = effective and complete(effective, found, beaten),
-  }
+  local ok, examined = task.call(judge, options, found, cwd)
+  if ok then
+    return examined
+  end
+  -- Its values can raise as well when they are looked at; what we raise is no mistake of the config.
+  local why = require("brood.master.config_errors").of_value(found, examined)
+  return nil, why or error(examined, 0)
 end
 
---- The mistakes of a config as text, with their lines where they are certain.
----@param examined brood.Examined
+--- Mistakes of a config as text, with their lines where they are certain.
+---@param source brood.ConfigSource without its text it is read again
+---@param mistakes brood.Mistake[]
+---@param more? boolean whether some have been told already
 ---@return string
-function M.explain(examined)
-  local source, line_of = examined.source, nil
-  if source.text then
-    local positions = require("brood.rules.lua_positions").find(source.text)
-    line_of = function(key)
-      return positions[key]
+function M.explain(source, mistakes, more)
+  local text, line_of = source.text, nil
+  if not text and source.path then
+    local file = io.open(source.path, "rb")
+    text = file and file:read("*a")
+    if file then
+      file:close()
     end
   end
-  return require("brood.rules.mistakes").format(examined.mistakes, source.shown, line_of)
+  if text then
+    line_of = require("brood.rules.config_lines").finder(text, source.value)
+  end
+  return require("brood.rules.mistakes").format(mistakes, source.shown, line_of, more)
 end
 
---- The effective config of a command line.
----@async
----@param options table from the command line: config, app, listen, port, workers, control
----@param master brood.Master what a config that is a function is given
----@return brood.EffectiveConfig? effective, string? why all that is wrong, as text
-function M.load(options, master)
-  local examined, why = M.examine(options, master)
-  if not examined then
-    return nil, why
-  elseif examined.mistakes then
-    return nil, M.explain(examined)
-  end
+--- Whoever goes on with an effective config needs neither its rules nor its text any more.
+---@param examined brood.Examined
+---@return brood.EffectiveConfig
+---@return brood.Examined origin what a start that fails is explained with
+function M.settle(examined)
   require("brood.rules.schema").forget()
-  return examined.effective
+  local source = examined.source
+  return examined.effective, {
+    source = { path = source.path, shown = source.shown, value = source.value },
+    origins = examined.origins, clusters = examined.clusters,
+  }
 end
 
 return M

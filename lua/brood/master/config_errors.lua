@@ -1,6 +1,7 @@
 --- What went wrong with a config file before its keys could be looked at, as text for whoever
 --- wrote it: the file and the line once, what happened, and where it was called from if
 --- that helps. Loaded only where there is such an error.
+local E = require "brood.error"
 local nearest = require "brood.rules.nearest"
 local show = require "brood.rules.show"
 local uv = require "luv"
@@ -84,12 +85,17 @@ local function is_lua(frame)
   return frame:match("^%s*%[") == nil
 end
 
+-- The lines of an error's traceback; it may be of somebody else's making.
+local function traceback_of(err)
+  local text = type(err) == "table" and rawget(err, "traceback")
+  return (type(text) == "string" and text:match("\nstack traceback:\n(.*)$") or ""):gmatch("[^\n]+")
+end
+
 -- The Lua functions between the error and the config, without how the runtime came to call it.
 local function frames_of(err)
-  local traceback = type(err) == "table" and type(err.traceback) == "string" and err.traceback or ""
   local frames, lua = {}, 0
-  for frame in (traceback:match("\nstack traceback:\n(.*)$") or ""):gmatch("[^\n]+") do
-    if frame:find("brood/master/config.lua:", 1, true) then
+  for frame in traceback_of(err) do
+    if frame:find("brood/master/config.lua:", 1, true) or (lua > 0 and frame:find("brood/rules/", 1, true)) then
       break
     end
     frames[#frames + 1] = frame
@@ -101,18 +107,38 @@ local function frames_of(err)
   return frames, lua
 end
 
+-- What an error says; one of somebody else's making may raise when it is asked.
+local function message_of(err)
+  local ok, message = pcall(function()
+    return type(err) == "table" and err.message or nil
+  end)
+  return E.describe(ok and message or err)
+end
+
+-- coroutine.wrap puts the place where it was called in front of the place where it was raised, and that place may be
+-- in us.
+local function place_once(text)
+  local n
+  repeat
+    text, n = text:gsub("^%S*lua/brood/%S+:%d+: (%S+:%d+: )", "%1")
+  until n == 0
+  repeat
+    text, n = text:gsub("^(%S+:)%d+: (%1%d+: )", "%2")
+  until n == 0
+  return text
+end
+
 --- The file raised.
 ---@param found brood.ConfigSource
 ---@param err brood.Error
----@param chunk function
 ---@return string
-function M.raised(found, err, chunk)
+function M.raised(found, err)
   local frames, lua = frames_of(err)
-  local text = tostring(type(err) == "table" and err.message or err)
+  local text = message_of(err)
   if text == "error in error handling" then
     text = "stack overflow" -- which leaves no room for its own traceback
   end
-  text = text:gsub("^(%S+:%d+: )%1", "%1") -- coroutine.wrap puts the place in front once more
+  text = place_once(text)
   if not text:match("^[^\n]-:%d+: ") then
     -- Raised without a place: where it was raised is the first frame that is Lua.
     for _, frame in ipairs(frames) do
@@ -126,8 +152,21 @@ function M.raised(found, err, chunk)
   if lua > 1 then
     text = ("%s\nstack traceback:\n%s"):format(text, table.concat(frames, "\n"))
   end
-  text = as_typed(found, text, debug.getinfo(chunk, "S").short_src)
+  text = as_typed(found, text, debug.getinfo(found.chunk, "S").short_src)
   return text:find(found.shown, 1, true) and text or ("%s: %s"):format(found.shown, text)
+end
+
+--- A value of the file raised when it was looked at.
+---@param found brood.ConfigSource
+---@param err brood.Error
+---@return string? text nil when it was not its code that raised
+function M.of_value(found, err)
+  for frame in traceback_of(err) do
+    if is_lua(frame) then
+      return found.chunk and not frame:find("^%s*%S*lua/brood/") and M.raised(found, err) or nil
+    end
+  end
+  return nil
 end
 
 --- The file is an app, not a config.

@@ -51,7 +51,7 @@ local function run_queue(master, worker, queue)
     over(master, worker)
   end)
   while queue[1] do
-    queue[1]()
+    queue[1].run()
     table.remove(queue, 1)
   end
   M.excuse_with(master, nil)
@@ -89,12 +89,27 @@ function M.queue(master, name, worker, ...)
   local first = queue == nil
   queue = queue or {}
   master.hooking[worker] = queue
-  table.insert(queue, function()
-    M.run(master, hooks, name, worker, unpack(args, 1, n))
-  end)
+  table.insert(queue, {
+    name = name,
+    run = function()
+      M.run(master, hooks, name, worker, unpack(args, 1, n))
+    end,
+  })
   if first then
     task.spawn(run_queue, master, worker, queue)
   end
+end
+
+--- Which hooks about workers still run, for the log.
+---@param master brood.Master
+---@return string[] each as "worker_exit of web worker 1"
+function M.running(master)
+  local list = {}
+  for worker, queue in pairs(master.hooking) do
+    list[#list + 1] = ("%s of %s worker %d"):format(queue[1].name, worker.cluster, worker.id)
+  end
+  table.sort(list)
+  return list
 end
 
 --- Wait until no hook about a worker runs any more.

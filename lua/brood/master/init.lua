@@ -50,6 +50,13 @@ function Master:all_workers()
   return list
 end
 
+-- A worker has a copy of the master, which can do nothing for it.
+local function check_here(self, name)
+  if core.posix.getpid() ~= self.pid then
+    error(("master:%s: only in the master itself; a worker can send it a message (brood.worker:send)"):format(name), 3)
+  end
+end
+
 -- ---- start and stop -------------------------------------------------------------------------------------------------
 
 --- Open the sockets and start the clusters. nil and the reason when it cannot serve; nothing is left then.
@@ -58,18 +65,15 @@ end
 ---@param cb? fun(err: brood.Error?)
 ---@return true? ok, brood.Error? err code "stopped" when it was told to stop meanwhile
 function Master:start(config, cb)
+  check_here(self, "start")
+  if self.config then
+    error("master:start: it has been started already", 2)
+  end
   self.config = config
   return task.run(cb, "master:start", function(done)
     supervised.adopt_orphans()
     task.spawn(start, self, done)
   end)
-end
-
--- A worker has a copy of the master, which can do nothing for it.
-local function check_here(self, name)
-  if core.posix.getpid() ~= self.pid then
-    error(("master:%s: only in the master itself; a worker can send it a message (brood.worker:send)"):format(name), 3)
-  end
 end
 
 --- Stop gracefully: requests finish, within graceful_timeout.

@@ -5,6 +5,7 @@ local E = require "brood.error"
 local duration = require "brood.rules.duration"
 local log = require "brood.log"
 local task = require "brood.task"
+local uv = require "luv"
 
 ---@class brood.Listeners
 local Listeners = {}
@@ -19,6 +20,13 @@ function M.new()
   return setmetatable({ by_cluster = {}, all = {} }, Listeners)
 end
 
+-- Whether somebody who is just ending may leave this address to us: not what lies in a socket's way.
+local function may_become_free(entry)
+  local path = entry.address:match "^unix:(.*)$"
+  local stat = path and uv.fs_lstat(path)
+  return not stat or stat.type == "socket"
+end
+
 --- Open one socket, trying again while its address is in use.
 ---@async
 ---@param entry table address, backlog, ...; once: do not try again
@@ -28,7 +36,7 @@ function M.open(entry, called_off)
   local listener, err
   for try = 0, TRIES do
     listener, err = core.listener.open(entry)
-    if listener or err.code ~= "EADDRINUSE" or entry.once or try == TRIES then
+    if listener or err.code ~= "EADDRINUSE" or entry.once or try == TRIES or not may_become_free(entry) then
       break
     elseif try == 0 then
       log.warn(("%s: trying again for a second"):format(err))
@@ -73,10 +81,6 @@ end
 local Sockets = {}
 Sockets.__index = Sockets
 
-local function is_unix(entry)
-  return tostring(entry.address):match "^unix:" ~= nil
-end
-
 -- The others of an address are where the first one is: port 0 is one port for all.
 local function open_more(self, entry, list, n)
   local next_entry = {}
@@ -87,8 +91,7 @@ local function open_more(self, entry, list, n)
   while #list < n do
     local listener, err = core.listener.open(next_entry)
     if not listener then
-      return nil, E.new(err.code, "cannot listen on %s for worker slot %d: %s", next_entry.address, #list + 1,
-        err.message)
+      return nil, E.new(err.code, "worker slot %d: %s", #list + 1, err.message)
     end
     list[#list + 1] = listener
     self.all[#self.all + 1] = listener
@@ -162,15 +165,13 @@ end
 
 local function open_one(self, sockets, given, workers, called_off)
   local entry, err = identity(given)
-  local listener
-  if entry and entry.reuseport and is_unix(entry) then
-    entry, err = nil, E.new("EINVAL", "reuseport is for TCP: a Unix socket has one queue")
-  end
-  if entry then
-    listener, err = M.open(entry, called_off)
-  end
-  if not listener then
+  if not entry then
     return nil, E.new(err.code, "cannot listen on %s: %s", given.address, err.message)
+  end
+  local listener
+  listener, err = M.open(entry, called_off)
+  if not listener then
+    return nil, err
   end
   self.all[#self.all + 1] = listener
   local list = { listener }

@@ -1,10 +1,16 @@
 --- What each signal does to a master, as a table. It only calls the master's methods.
+local clock = require "brood.clock"
+local core = require "brood.core"
 local log = require "brood.log"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local uv = require "luv"
 
 local M = {}
+
+-- One that is sent to a process and to its group as well, as timeout(1) does, comes twice and is meant once.
+local SAME = 0.05 -- seconds
+local STOPS = { TERM = true, INT = true }
 
 local function ignore() end
 
@@ -77,16 +83,25 @@ function M.look_at_terminals(master)
   end
 end
 
---- From now on signals do this to the master, until it ends.
+--- From now on signals do this to the master, until it ends. TERM and INT end it also while a config or a hook does not
+--- let go: the second one, where the first has waited for a second.
 ---@param master brood.Master
 function M.watch(master)
   supervised.unguard_signals()
   M.look_at_terminals(master)
+  local last = {}
   for name, action in pairs(M.actions) do
     signals.on(name, function()
+      core.process.end_heard()
+      local now = clock.now()
+      if STOPS[name] and last[name] and now - last[name] < SAME then
+        return
+      end
+      last[name] = now
       action(master)
     end)
   end
+  core.process.insist_on_end()
 end
 
 return M

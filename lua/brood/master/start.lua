@@ -1,6 +1,7 @@
 --- How a master starts: what may fail before the first fork, one step after the
 --- other, then all its clusters side by side. A stop may come wherever it waits.
 --- What is opened here, master.stop releases.
+local clock = require "brood.clock"
 local cluster = require "brood.cluster"
 local control = require "brood.master.control"
 local core = require "brood.core"
@@ -11,6 +12,11 @@ local join = require "brood.join"
 local log = require "brood.log"
 local signals = require "brood.master.signals"
 local stop = require "brood.master.stop"
+local supervised = require "brood.supervised"
+local task = require "brood.task"
+local timer = require "brood.timer"
+
+local DAY = 86400
 
 local function called_off()
   return E.new("stopped", "stopped before it had started")
@@ -107,8 +113,17 @@ local function make_clusters(self)
   return true
 end
 
+-- It may take its time, but nobody is served meanwhile.
 local function on_start(self)
+  local every = self.config.start_timeout
+  local began = clock.now()
+  local reminder = every and self.config.hooks.on_start and timer.every(every, function()
+    log.warn(("on_start still runs after %.0f s: nothing is served before it has ended"):format(clock.now() - began))
+  end):unref()
   local err = hooks.call(self, self.config.hooks, "on_start", "start")
+  if reminder then
+    reminder:cancel()
+  end
   self.begun = err == nil
   return err == nil, err
 end
@@ -145,7 +160,8 @@ local function named(web, err)
   if err.message:find(web.name .. ": ", 1, true) == 1 or err.message:find(web.name .. " worker ", 1, true) == 1 then
     return err
   end
-  return E.new(err.code, "%s: %s", web.name, err.message)
+  -- Where a module was looked for has been logged with the failure.
+  return E.new(err.code, "%s: %s", web.name, (err.message:gsub("not found:\n\tno .*$", "not found")))
 end
 
 -- Nothing of it is to be left: whoever waits for the start hears of the failure when all has ended.
@@ -153,6 +169,8 @@ local function fail(self, err)
   if self.state == "starting" then
     self.failure = err
     stop.begin(self, "terminate", function() end)
+  elseif err.code ~= "stopped" then
+    core.uncaught(E.text(err))
   end
 end
 
@@ -161,6 +179,7 @@ local function start_clusters(self, done)
   local all = join.new(function()
     if self.state == "starting" then
       self.state = "ready"
+      self.held = timer.every(DAY, function() end) -- it stays, though it may have no worker and no control server
       core.release_modules() -- what is still to be loaded is little
       self:emit("ready")
       done()
@@ -178,6 +197,17 @@ local function start_clusters(self, done)
   all.all_begun()
 end
 
+local function run(self, done)
+  local ok, err = prepare(self)
+  if self.state == "stopped" then
+    stop.release(self) -- what was opened since
+  elseif not ok then
+    fail(self, err)
+  else
+    start_clusters(self, done)
+  end
+end
+
 --- Start a master. done(err) once it serves, or once nothing is left of it; code "stopped": somebody asked for that.
 ---@param self brood.Master
 ---@param done fun(err: brood.Error?)
@@ -186,12 +216,19 @@ return function(self, done)
   table.insert(self.waiters, function()
     done(self.failure or called_off())
   end)
-  local ok, err = prepare(self)
-  if self.state == "stopped" then
-    stop.release(self) -- what was opened since
-  elseif not ok then
-    fail(self, err)
-  else
-    start_clusters(self, done)
+  -- However this process ends, by a hook's os.exit too, its sockets and its pidfile go with it.
+  self.at_end = { close = function()
+    stop.release(self)
+  end }
+  supervised.close_at_end(self.at_end)
+  local whole, why = task.call(run, self, done)
+  if not whole then
+    -- A config or a hook may have done anything to the master, or to what it uses.
+    local told, again = task.call(fail, self, why)
+    if not told then
+      core.uncaught(E.text(why))
+      core.uncaught(E.text(again))
+      os.exit(1)
+    end
   end
 end

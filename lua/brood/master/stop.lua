@@ -1,5 +1,7 @@
 --- How a master ends: its clusters first, then the hooks that still run and on_stop,
 --- then what it has open. Who asks for it, and how often, is brood.master's business.
+local core = require "brood.core"
+local E = require "brood.error"
 local hooks = require "brood.master.hooks"
 local join = require "brood.join"
 local log = require "brood.log"
@@ -23,6 +25,10 @@ end
 --- Sockets and socket files are the last to go: they belong to the master alone.
 ---@param self brood.Master
 function M.release(self)
+  if self.held then
+    self.held:cancel()
+    self.held = nil
+  end
   if self.control then
     self.control:close()
     self.control = nil
@@ -67,15 +73,22 @@ local function finish(self)
   end
   if patience then
     limit = timer.after(patience, function()
-      log.warn("hooks still run: not waiting any longer")
+      local running = hooks.running(self)
+      log.warn(("not waiting any longer for %s: it still runs %g s (graceful_timeout) after the last worker's end")
+        :format(#running > 0 and table.concat(running, ", ") or "on_stop", patience))
       over()
     end)
   end
   task.spawn(function()
     hooks.excuse_with(self, self.cut)
-    hooks.wait(self)
-    if self.begun then
-      hooks.run(self, self.config.hooks, "on_stop")
+    local ok, err = task.call(function()
+      hooks.wait(self)
+      if self.begun then
+        hooks.run(self, self.config.hooks, "on_stop")
+      end
+    end)
+    if not ok then
+      core.uncaught(E.text(err)) -- a hook may have done anything to the master's tables: it ends all the same
     end
     hooks.excuse_with(self, nil)
     over()

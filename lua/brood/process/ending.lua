@@ -1,6 +1,7 @@
 --- How a run ends: asked, killed, reaped, and waited for until its group is
 --- empty and its pipes are read. Whether it should end is not decided here.
 local clock = require "brood.clock"
+local core = require "brood.core"
 local log = require "brood.log"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
@@ -59,6 +60,25 @@ function M.kill(run)
   end
 end
 
+--- A Lua child is dead: what it looked after is killed, whatever its own end has left of that. Only where it died
+--- unasked its own Lua children are left to hear of that, and to end in their own way and time.
+---@param run table proc
+---@param all boolean
+function M.end_wards(run, all)
+  run.wards = core.process.end_wards(run.proc:pid(), all)
+end
+
+-- Whether nothing is left of its group and of what it looked after.
+local function is_empty(run)
+  for group in pairs(run.wards or {}) do
+    if core.process.ward_left(group) then
+      return false
+    end
+    run.wards[group] = nil
+  end
+  return not (run.grouped and run.proc:group_alive())
+end
+
 --- Whether nothing is left of a killed run; reaps what it can. For a process that is ending itself.
 ---@param run table
 ---@return boolean
@@ -66,8 +86,11 @@ function M.is_gone(run)
   if not run.reaped then
     local _, _, err = run.proc:reap()
     run.reaped = not err
+    if run.reaped then
+      M.end_wards(run, true)
+    end
   end
-  return run.reaped and not (run.grouped and run.proc:group_alive())
+  return run.reaped and is_empty(run)
 end
 
 -- KILL after so many seconds, if it is still there.
@@ -146,9 +169,9 @@ local function close_outputs(run, done)
   one_less()
 end
 
---- Call empty() once nobody is left in the group: looked at whenever a child of ours ends, and now and then.
+--- Call empty() once nobody is left of it: looked at whenever a child of ours ends, and now and then.
 ---@param process {name: string}
----@param run table proc, killed
+---@param run table proc, killed, grouped, wards
 ---@param empty fun()
 function M.await_group(process, run, empty)
   local wait, waiting, since = LOOK_FIRST, nil, now()
@@ -157,7 +180,7 @@ function M.await_group(process, run, empty)
       waiting:cancel()
       waiting = nil
     end
-    if not run.proc:group_alive() then
+    if is_empty(run) then
       supervised.unwatch_children(look)
       return empty()
     end
@@ -185,6 +208,9 @@ function M.reap(process, run, gone)
     -- The zombie still holds the number, so this cannot hit a stranger.
     M.kill(run)
   end
+  if process.options.main then
+    M.end_wards(run, run.stop_asked or run.asked ~= nil)
+  end
   local code, signum, err = run.proc:reap()
   run.reaped = true
   if err then
@@ -198,10 +224,10 @@ function M.reap(process, run, gone)
       gone(code, signum)
     end)
   end
-  if not run.grouped then
+  if not run.grouped and not process.options.main then
     return empty()
   end
-  if asked and run.deadline then
+  if asked and run.deadline and run.grouped then
     -- The rest of the group was asked as well, and has what is left of the same patience.
     arm_kill(process, run, math.max(0, run.deadline - now()))
   end

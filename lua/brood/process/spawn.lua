@@ -239,6 +239,9 @@ local function identity(o)
       return nil, err
     end
     id.gid = group.gid
+  elseif id.uid and not id.gid and (id.uid ~= core.posix.getuid() or id.uid == 0) then
+    -- A number without an entry: ours, root's perhaps, would stay.
+    return nil, E.new("EINVAL", "user %s has no group of its own: name one with `group`", tostring(o.user))
   end
   if id.user then
     id.groups = core.privileges.groups(id.user, id.gid)
@@ -382,6 +385,13 @@ function M.await_ready(self, run, done)
   local how = self.options.ready
   -- A function is there once it runs in the child that was asked for: in that folder, as that user.
   run.give_up_waiting = ready.wait(self.options.main and how == "spawn" and "channel" or how, run, done)
+end
+
+--- What the start has not come beyond, as a part of a sentence.
+---@return string
+function M.where(self)
+  local where = self.options.where and self.options.where()
+  return where and ": " .. where or ""
 end
 
 --- The error of a start whose child ended too early.

@@ -28,19 +28,104 @@ local function unix(path)
   return { kind = "unix", path = path }
 end
 
+-- Leading zeros would be octal to some, decimal to others.
+local function ipv4(text)
+  local parts = { text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$") }
+  for i, part in ipairs(parts) do
+    if #part > 3 or tonumber(part) > 255 or part:match("^0%d") then
+      return nil
+    end
+    parts[i] = tonumber(part)
+  end
+  return parts[1] and parts
+end
+
+-- Groups of hex digits, the last ones perhaps written as IPv4: a list of numbers; nil when it is none.
+local function groups(text)
+  local list, dotted = {}, nil
+  if text == "" then
+    return list
+  end
+  for part in (text .. ":"):gmatch("([^:]*):") do
+    if dotted then
+      return nil
+    elseif part:find(".", 1, true) then
+      dotted = ipv4(part)
+      if not dotted then
+        return nil
+      end
+      list[#list + 1], list[#list + 2] = dotted[1] * 256 + dotted[2], dotted[3] * 256 + dotted[4]
+    elseif part:match("^%x%x?%x?%x?$") then
+      list[#list + 1] = tonumber(part, 16)
+    else
+      return nil
+    end
+  end
+  return list, dotted
+end
+
+-- The eight groups of an IPv6 address; nil when it is none.
+local function ipv6(text)
+  local before, after = text:match("^(.-)::(.*)$")
+  local head, dotted = groups(before or text)
+  local tail = groups(after or "")
+  if not head or not tail or (before and (dotted or #head + #tail > 7)) then
+    return nil
+  end
+  for _ = #head + #tail + 1, before and 8 or 0 do
+    head[#head + 1] = 0
+  end
+  for _, group in ipairs(tail) do
+    head[#head + 1] = group
+  end
+  return #head == 8 and head or nil
+end
+
+-- The longest run of zeros, where it begins and how long it is; two are the least that "::" stands for.
+local function zeros(list)
+  local best, length, i = nil, 1, 1
+  while i <= 8 do
+    local first = i
+    while list[i] == 0 do
+      i = i + 1
+    end
+    if i - first > length then
+      best, length = first, i - first
+    end
+    i = i + 1
+  end
+  return best, length
+end
+
+-- One spelling for each address, as the system writes it.
+local function spelled(list)
+  local first, length = zeros(list)
+  local parts = {}
+  for i, group in ipairs(list) do
+    parts[i] = ("%x"):format(group)
+  end
+  if first == 1 and (length == 6 or length == 5 and list[6] == 0xffff) then
+    return ("::%s%d.%d.%d.%d"):format(length == 5 and "ffff:" or "", math.floor(list[7] / 256), list[7] % 256,
+      math.floor(list[8] / 256), list[8] % 256)
+  elseif not first then
+    return table.concat(parts, ":")
+  end
+  return table.concat(parts, ":", 1, first - 1) .. "::" .. table.concat(parts, ":", first + length)
+end
+
 -- "[...]": an IPv6 address, perhaps with a zone.
 local function bracketed(host, port)
-  local digits = host:match("^[%x:.]+$") or host:match("^([%x:.]+)%%[%w._-]+$")
-  if not digits or not digits:find(":", 1, true) then
+  local digits, zone = host:match("^([%x:.]+)(.*)$")
+  local list = digits and ipv6(digits)
+  if not list or not (zone == "" or zone:match("^%%[%w._-]+$")) then
     return nil, ("'[%s]' is not an IPv6 address"):format(host)
   end
-  return tcp(host, port)
+  return tcp(spelled(list) .. zone, port)
 end
 
 -- Digits and dots alone are meant as an IPv4 address, never as a name.
 local function is_bad_ipv4(host)
-  local a, b, c, d = host:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
-  return host:match("^[%d.]+$") and not (a and math.max(a, b, c, d) <= 255)
+  return host:match("^[%d.]+$") and not ipv4(host)
 end
 
 --- Take an address apart. A bare port, ":port" and "*:port" mean all interfaces; what begins

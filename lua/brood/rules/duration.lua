@@ -14,6 +14,18 @@ local function is_amount(n)
   return n >= 0 and n < math.huge
 end
 
+-- What keeps text from being a number and a unit, where that can be told.
+local function oddity(text, units)
+  if text:find("^%s*[%d.]+%s+%a+%s*$") then
+    return "no blank belongs between number and unit"
+  elseif text:find("^%s*%-") then
+    return "it cannot be negative"
+  elseif text:find("^[%d.]+$") then
+    return ("the unit is missing (%s); a plain number needs no quotes"):format(units)
+  end
+  return ("not a number followed by %s"):format(units)
+end
+
 --- The seconds of a duration: 5, 0.25, "250ms", "5s", "2m", "1h", "1.5s".
 ---@param value any
 ---@return number? seconds, string? why
@@ -29,7 +41,7 @@ function M.parse_duration(value)
   local digits, unit = value:match("^(%d*%.?%d+)(%l+)$")
   local amount, factor = tonumber(digits), seconds_of[unit]
   if not amount or not factor then
-    return nil, "not a number followed by ms, s, m or h"
+    return nil, oddity(value, "ms, s, m or h")
   end
   -- Dividing keeps "100ms" the same number as 0.1.
   return unit == "ms" and amount / 1000 or amount * factor
@@ -50,7 +62,7 @@ function M.parse_size(value)
   local digits, unit = value:match("^(%d*%.?%d+)(%a)$")
   local amount, factor = tonumber(digits), unit and bytes_of[unit:lower()]
   if not amount or not factor then
-    return nil, "not a number followed by k, m or g"
+    return nil, oddity(value, "k, m or g")
   end
   return math.floor(amount * factor)
 end

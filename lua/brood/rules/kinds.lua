@@ -37,6 +37,7 @@ local M = {}
 ---@field why? string what "got" does not say
 ---@field suggestion? string the nearest known name
 ---@field source? string where the value comes from, when not from the table that was checked
+---@field note? boolean whether it is no mistake, but worth knowing
 
 ---@alias brood.Report fun(mistake: brood.Mistake)
 
@@ -229,12 +230,11 @@ function M.record(fields, given, path, report, order, bare)
       normal = nil -- what cannot be given has no effect either, so it has no default
     elseif value == nil then
       normal = copy(spec.default)
+    elseif spec.available == false then
+      report { key = where, kind = "unavailable", problem = "is not available yet" }
+      ok = false
     else
       ok, normal = M.check(spec, value, where, report)
-      if spec.available == false then
-        report { key = where, kind = "unavailable", problem = "is not available yet" }
-        ok = false
-      end
     end
     if ok then
       result[name] = normal

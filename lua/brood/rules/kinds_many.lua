@@ -72,7 +72,8 @@ return function(M)
     local result, all_ok = {}, true
     for _, key in ipairs(sorted_keys(value)) do
       if type(key) ~= "string" or key == "" then
-        return odd_key(spec, value, path, report, key)
+        local why = type(key) == "number" and "each needs a name, and number %s has none" or "the key %s is no name"
+        return wrong(spec, value, path, report, why:format(show(key)))
       end
       local ok, normal = one(key, value[key], join(path, key))
       result[key], all_ok = normal, all_ok and ok
@@ -96,7 +97,8 @@ return function(M)
     many = function(spec, value, path, report)
       return each_name(spec, value, path, report, function(name, given, where)
         if name:find("[=%z]") then
-          return odd_key(spec, value, path, report, name)
+          local what = name:find("=", 1, true) and "'='" or "a zero byte"
+          return wrong(spec, value, path, report, ("the name %s cannot contain %s"):format(show(name), what))
         elseif type(given) == "number" then
           return true, show(given)
         elseif given == false or type(given) == "string" and not given:find("%z") then

@@ -20,10 +20,27 @@ local function within(n, spec)
   return (not spec.min or n >= spec.min) and (not spec.max or n <= spec.max)
 end
 
-local function amount(parse)
+-- Why an amount is none of those that a spec allows.
+local function beyond(n, spec, format)
+  if spec.max and n > spec.max then
+    return "it must be at most " .. format(spec.max)
+  elseif n > 0 then
+    return "it must be at least " .. format(spec.min)
+  end
+  return "it must be above 0" .. (spec.off and " (false switches it off)" or "")
+end
+
+local function amount(parse, format)
   return function(value, spec)
-    local n = parse(value)
-    return n ~= nil and within(n, spec), n
+    local n, why = parse(value)
+    if n and within(n, spec) then
+      return true, n
+    elseif n or type(value) == "number" and value < 0 and spec.min and spec.min > 0 then
+      why = beyond(n or value, spec, format)
+    elseif type(value) ~= "number" and not (type(value) == "string" and value:find("%d")) then
+      why = nil -- "got ..." says enough
+    end
+    return false, n, why
   end
 end
 
@@ -114,8 +131,8 @@ return {
   table = { expected = "a table", one = of_type "table" },
   number = { expected = bounded "a number", one = number },
   integer = { expected = bounded "a whole number", one = integer },
-  duration = { expected = duration.DURATION, one = amount(duration.parse_duration) },
-  size = { expected = duration.SIZE, one = amount(duration.parse_size) },
+  duration = { expected = duration.DURATION, one = amount(duration.parse_duration, duration.format_duration) },
+  size = { expected = duration.SIZE, one = amount(duration.parse_size, duration.format_size) },
   mode = { expected = duration.MODE, one = mode },
   path = { expected = "a path", one = text },
   name = { expected = "a name (a string that is not empty)", one = text },

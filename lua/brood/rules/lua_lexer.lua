@@ -1,5 +1,5 @@
 --- Lua source as a list of tokens with their lines. It is exact about what hides other
---- text (strings, long brackets, comments) and knows no grammar; text that is no Lua ends the list early.
+--- text (strings, long brackets, comments) and knows no grammar; text that is no Lua ends the list early, and says so.
 local M = {}
 
 ---@class brood.LuaToken
@@ -67,7 +67,7 @@ local function next_token(text, at)
     local value = finish and text:sub(at + 1, finish - 1)
     return finish and "string", value and not value:find("\\", 1, true) and value or nil, finish
   end
-  last = text:match("^[%a_][%w_]*()", at)
+  last = text:match("^[%a_\128-\255][%w_\128-\255]*()", at)
   if last then
     return "name", text:sub(at, last - 1), last - 1
   end
@@ -85,14 +85,19 @@ end
 
 --- The tokens of a source text.
 ---@param text string
----@return brood.LuaToken[]
+---@return brood.LuaToken[] tokens
+---@return boolean whole whether they are all, and their lines those that Lua counts
 function M.tokens(text)
   local tokens, line = {}, 1
+  text = text:gsub("^\239\187\191", ""):gsub("\r\n", "\n")
+  if text:find("\r", 1, true) then
+    return tokens, false -- to Lua a line ends here as well, to an editor perhaps not
+  end
   local at = text:match("^#[^\n]*()") or 1
   while at <= #text do
     local kind, value, last = next_token(text, at)
     if not last then
-      break
+      return tokens, false
     elseif kind then
       if kind == "name" and keywords[value] then
         kind = "op"
@@ -104,7 +109,7 @@ function M.tokens(text)
     end
     at = last + 1
   end
-  return tokens
+  return tokens, true
 end
 
 return M

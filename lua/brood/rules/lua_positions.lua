@@ -1,261 +1,287 @@
---- Where the keys of a config are written: from the text of a Lua file to lines by key path, as
---- the mistakes of a config name them ("listen[2].mode", "clusters.admin.workers").
+--- Where the keys of a config are written: from the text of a Lua file to a tree of its keys, each
+--- with the line it is written on and what stands there, as far as that is plain.
 ---
---- It follows what such files usually do: `return { ... }`, in a function or not, or a variable
---- that is made from a constructor and assigned to. Where it cannot be sure (a key that is written
---- twice, a computed one, a table that is handed to a function) it says so, and never guesses.
-local kinds = require "brood.rules.kinds"
-local lexer = require "brood.rules.lua_lexer"
+--- It follows what such files usually do: `return { ... }`, in a function or not, or a local variable that is
+--- made from a constructor and assigned to. A wrong line is worse than none: whatever it does not know to be
+--- harmless (another use of the variable, a return of something else, a key that is written twice or
+--- computed) makes it unsure. It runs nothing and never guesses.
+local scan = require "brood.rules.lua_scan"
 
 local M = {}
 
--- What opens a block that `end` closes; `for` and `while` bring their own `do`.
-local opens = { ["function"] = true, ["do"] = true, ["if"] = true, ["repeat"] = true }
-local closes = { ["end"] = true, ["until"] = true }
-local brackets = { ["{"] = "}", ["("] = ")", ["["] = "]" }
+---@class brood.LuaNode a key of the config, or the config itself
+---@field keys table<any, brood.LuaNode>
+---@field line? integer|false where it is written; false: more than once
+---@field unsure? boolean what is in it cannot be seen
+---@field touched? boolean what is in it may have been changed later on
+---@field literal? brood.LuaLiteral
 
----@class brood.LuaScan
----@field tokens brood.LuaToken[]
----@field partner table<integer, integer> where the bracket or block that opens at a token ends
----@field owner table<integer, integer> by token: where the innermost function around it begins, 0 outside
-local Scan = {}
-Scan.__index = Scan
+---@class brood.LuaLiteral what is written there, where it is plain
+---@field type string
+---@field value? any of a string (nil with escapes), a number or a boolean
+---@field from? integer of a function: the lines its beginning is on
+---@field to? integer
 
-local function scan(text)
-  local self = setmetatable({ tokens = lexer.tokens(text), partner = {}, owner = {} }, Scan)
-  local stack, functions = {}, { 0 }
-  for i, token in ipairs(self.tokens) do
-    local op = token.kind == "op" and token.text
-    self.owner[i] = functions[#functions]
-    if opens[op] or brackets[op] then
-      stack[#stack + 1] = i
-      if op == "function" then
-        functions[#functions + 1] = i
-      end
-    elseif closes[op] or op == "}" or op == ")" or op == "]" then
-      local first = table.remove(stack)
-      if not first then
-        return self
-      end
-      self.partner[first] = i
-      if self.tokens[first].text == "function" then
-        functions[#functions] = nil
-      end
-    end
-  end
-  return self
+local function child(node, key)
+  node.keys[key] = node.keys[key] or { keys = {} }
+  return node.keys[key]
 end
 
-function Scan:is(i, op)
+local function descend(node, path)
+  for _, key in ipairs(path) do
+    node = child(node, key)
+  end
+  return node
+end
+
+local function note(node, line)
+  node.line = node.line == nil and line
+end
+
+-- ---- values -------------------------------------------------------------------------------------------------------
+
+local constants = { ["true"] = true, ["false"] = false }
+
+-- The plain value at i, and its last token.
+local function plain(self, i)
   local token = self.tokens[i]
-  return token ~= nil and token.kind == "op" and token.text == op
-end
-
--- Where the expression that begins at i ends: before a comma, a semicolon or the closing bracket of its table.
-function Scan:skip(i, last)
-  while i < last do
-    if self:is(i, ",") or self:is(i, ";") then
-      return i
+  local op = token and token.kind == "op" and token.text
+  if not token or token.kind == "name" then
+    return nil
+  elseif token.kind == "string" then
+    return { type = "string", value = token.text }, i
+  elseif token.kind == "number" then
+    return tonumber(token.text) and { type = "number", value = tonumber(token.text) }, i
+  elseif op == "{" then
+    return { type = "table" }, self.partner[i]
+  elseif op == "function" then
+    local first = i + 1
+    while not self:is(first, "(") do
+      first = first + 1
     end
-    i = (self.partner[i] or i) + 1
+    return { type = "function", from = token.line, to = self.tokens[first].line }, self.partner[i]
+  elseif op == "-" and self.tokens[i + 1].kind == "number" and tonumber(self.tokens[i + 1].text) then
+    return { type = "number", value = -tonumber(self.tokens[i + 1].text) }, i + 1
+  elseif constants[op] ~= nil then
+    return { type = "boolean", value = constants[op] }, i
   end
-  return last
-end
-
--- ---- what is found ------------------------------------------------------------------------------------------------
-
----@class brood.LuaFound
----@field lines table<string, integer|false> false: written more than once
----@field unsure table<string, boolean> tables that have keys which cannot be seen
-
-local function note(found, path, line)
-  if found.lines[path] == nil then
-    found.lines[path] = line
-  else
-    found.lines[path] = false
-  end
+  return op == "nil" and { type = "nil" } or nil, i
 end
 
 local constructor
 
--- The value of a key: its parts, when it is a constructor and nothing more.
-local function value(self, found, path, i, stop)
-  if self:is(i, "{") and self.partner[i] and self.partner[i] < stop then
-    constructor(self, found, path, i)
-    if self.partner[i] + 1 < stop then
-      found.unsure[path] = true
-    end
+-- What is written at i becomes the node's; `stop` is where a table field ends.
+local function write(self, node, i, stop)
+  local literal, last = plain(self, i)
+  if not literal or (stop and last + 1 ~= stop) or (not stop and not self:value_ends(last + 1)) then
+    node.unsure = true
+    return
+  end
+  node.literal = literal
+  if literal.type == "table" then
+    constructor(self, node, i)
   end
 end
 
--- The key in brackets at i, when it is plain.
-local function plain_key(self, i)
-  local token = self.tokens[i + 1]
-  if self:is(i, "[") and token and self.partner[i] == i + 2 then
-    return token.kind == "string" and token.text or token.kind == "number" and tonumber(token.text) or nil
-  end
-  return nil
-end
-
-function constructor(self, found, path, first)
-  local last, i, index = self.partner[first], first + 1, 0
+function constructor(self, node, first)
+  local last, i, index, numbered = self.partner[first], first + 1, 0, false
   while i < last do
-    local token, stop = self.tokens[i], self:skip(i, last)
-    local key, from = nil, i
+    local token, stop = self.tokens[i], self:field_end(i, last)
+    local line, from = token.line, i
+    local key
     if self:is(i, "[") then
-      key, from = plain_key(self, i), (self.partner[i] or i) + 2
-      found.unsure[path] = found.unsure[path] or key == nil
-    elseif token.kind == "name" and self:is(i + 1, "=") then
-      key, from = token.text, i + 2
-    elseif stop > i then
+      key, from = self:plain_key(i), self.partner[i] + 2
+      line, numbered = self.tokens[i + 1].line, numbered or type(key) == "number"
+    elseif self:is(i + 1, "=") then
+      key, from = token.kind == "name" and token.text or nil, i + 2
+    else
       index = index + 1
       key = index
     end
-    if key ~= nil then
-      local where = kinds.join(path, key)
-      note(found, where, token.line)
-      value(self, found, where, from, stop)
+    if key == nil then
+      node.unsure = true
+    else
+      note(child(node, key), line)
+      write(self, child(node, key), from, stop)
     end
     i = stop + 1
   end
+  node.unsure = node.unsure or numbered and index > 0 or nil -- which of them counts depends on their order
 end
 
--- ---- which tables are the config ------------------------------------------------------------------------------------
+-- ---- variables ----------------------------------------------------------------------------------------------------
 
--- Follow `.name` and `["name"]` behind a variable: the path, and the token behind it.
+-- Follow `.name` and `["name"]` from i: the path, the token behind it, the line of its last key.
 local function suffixes(self, i)
-  local path = ""
+  local path, line = {}, nil
   while true do
     local token = self.tokens[i + 1]
-    if self:is(i, ".") and token and token.kind == "name" then
-      path, i = kinds.join(path, token.text), i + 2
+    if self:is(i, ".") and token.kind == "name" then
+      path[#path + 1], line, i = token.text, token.line, i + 2
     elseif self:is(i, "[") then
-      local key = plain_key(self, i)
+      local key = self:plain_key(i)
       if key == nil then
-        return path, i, true
+        return path, nil
       end
-      path, i = kinds.join(path, key), i + 3
+      path[#path + 1], line, i = key, token.line, i + 3
     else
-      return path, i, false
+      return path, i, line
     end
   end
 end
 
--- The expression of an assignment or return ends where no operator can follow.
-local function ends_at(self, i)
-  local stop = i
-  if self.partner[i] then
-    stop = self.partner[i] + 1
+local function touch(root, path)
+  local node = root
+  for i = 1, #path do
+    node.touched = true
+    node = child(node, path[i])
   end
-  local token = self.tokens[stop]
-  local word = token and lexer.keywords[token.text] and token.text ~= "and" and token.text ~= "or"
-  local goes_on = token ~= nil and token.kind == "op" and not word and token.text ~= ";" and token.text ~= ","
-  return goes_on and #self.tokens + 2 or stop, goes_on
+  return node
 end
 
-local function assigned(self, found, path, i, line)
-  if path ~= "" then
-    note(found, path, line)
-  end
-  local stop, goes_on = ends_at(self, i)
-  if self:is(i, "{") and self.partner[i] then
-    constructor(self, found, path, i)
-    found.unsure[path] = found.unsure[path] or goes_on or nil
-  elseif path == "" then
-    found.unsure[path] = true -- the variable is something else
-  end
-  return stop
+-- Whether the assignment or the read around a path may be one of several targets.
+local function among_others(self, i, after)
+  return self:is(i - 1, ",") and self:is(after, "=") or not self:in_brackets(i)
+    and (self:is(i - 1, ",") or self:is(after, ","))
 end
 
-local function variable(self, found, name)
-  for i, token in ipairs(self.tokens) do
-    local before = self.tokens[i - 1]
-    local member = before and before.kind == "op" and (before.text == "." or before.text == ":")
-    if token.kind == "name" and token.text == name and not member then
-      local path, after, computed = suffixes(self, i + 1)
-      if computed then
-        found.unsure[path] = true
-      elseif self:is(after, "=") and not (path == "" and self:is(i - 1, ",")) then
-        -- Inside a constructor this is a key of that name, not the variable.
-        if path ~= "" or not self:in_table(i) then
-          assigned(self, found, path, after + 1, token.line)
-        end
-      elseif (self:is(i - 1, "(") or self:is(i - 1, ",")) and (self:is(after, ",") or self:is(after, ")")) then
-        found.unsure[path] = true -- handed to a function, which may change it
-      end
+-- One use of the variable other than its declaration.
+local function use(self, root, i)
+  local path, after, line = suffixes(self, i + 1)
+  if not after or not path[1] then
+    descend(root, path).unsure = true -- a computed key, or the table itself goes elsewhere
+  elseif self:is(i - 1, "function") then
+    local node = touch(root, path)
+    note(node, line)
+    if self:is(after, "(") then
+      write(self, node, i - 1)
+    else
+      root.unsure = true
     end
+  elseif among_others(self, i, after) then
+    local node = touch(root, path)
+    node.line, node.unsure = false, true
+  elseif self:is(after, "=") then
+    local node = touch(root, path)
+    note(node, line)
+    write(self, node, after + 1)
+  else
+    local node = descend(root, path)
+    node.unsure, node.touched = true, true -- whoever reads a table can change it
   end
 end
 
-function Scan:in_table(i)
-  for first, last in pairs(self.partner) do
-    if first < i and i < last and self:is(first, "{") and self.owner[first] == self.owner[i] then
+-- With the debug library a variable can be changed unseen.
+local function mentions_debug(self)
+  for _, token in ipairs(self.tokens) do
+    if token.text == "debug" then
       return true
     end
   end
   return false
 end
 
--- The function that a name stands for, when there is one definition of it.
-local function function_named(self, name)
-  local found
-  for i, token in ipairs(self.tokens) do
-    if token.text == name and token.kind == "name" then
-      local first = self:is(i - 1, "function") and i - 1
-        or self:is(i + 1, "=") and self:is(i + 2, "function") and i + 2 or nil
-      if first and found then
-        return nil
-      end
-      found = first or found
+-- Where `local NAME = { ... }` begins and ends; the first one, any other is a use that is not understood.
+local function declaration(self, uses)
+  for _, i in ipairs(uses) do
+    if self:is(i - 1, "local") and self:is(i + 1, "=") and self:is(i + 2, "{") then
+      local last = self.partner[i + 2]
+      return self:value_ends(last + 1) and not self:is(last + 1, ",") and i or nil, last
+    end
+  end
+  return nil
+end
+
+local function variable(self, root, name)
+  local uses = self:uses(name)
+  local first, last = declaration(self, uses)
+  if not first or mentions_debug(self) then
+    root.unsure = true
+    return
+  end
+  constructor(self, root, first + 2)
+  for _, i in ipairs(uses) do
+    if i ~= first and not self:sees(i, first, last) then
+      root.unsure = true
+    elseif i ~= first and not (self.returns[i - 1] and self:return_ends(i + 1)) then
+      use(self, root, i)
+    end
+  end
+end
+
+-- ---- what the file returns ----------------------------------------------------------------------------------------
+
+-- The function of that name, when there is one and nothing but returns of the file names it.
+local function named_function(self, name)
+  local uses, found = self:uses(name), nil
+  for _, i in ipairs(uses) do
+    if not found and self:is(i - 1, "function") and self:is(i - 2, "local") then
+      found = i - 1
+    elseif not found or not self:is(i - 1, "return") or self.owner[i] ~= 0 or not self:return_ends(i + 1)
+      or not self:sees(i, found, self.partner[found]) then
+      return nil
     end
   end
   return found
 end
 
--- What the function (0: the file) returns.
-local function returned(self, found, owner, depth)
-  local seen = {}
-  for i, token in ipairs(self.tokens) do
-    if self.owner[i] == owner and self:is(i, "return") then
-      local following = self.tokens[i + 1]
-      if self:is(i + 1, "{") then
-        assigned(self, found, "", i + 1, token.line)
-      elseif self:is(i + 1, "function") and depth == 0 then
-        returned(self, found, i + 1, 1)
-      elseif following and following.kind == "name" and not seen[following.text] then
-        seen[following.text] = true
-        local _, goes_on = ends_at(self, i + 1)
-        local body = depth == 0 and function_named(self, following.text)
-        local token_after = self.tokens[i + 2]
-        if token_after and (token_after.kind == "string" or goes_on or self:is(i + 2, "(")
-          or self:is(i + 2, "{") or self:is(i + 2, ".")) then
-          found.unsure[""] = true
-        elseif body then
-          returned(self, found, body, 1)
-        else
-          variable(self, found, following.text)
-        end
-      end
+-- The function that the return at i gives away.
+local function function_at(self, i)
+  local following = self.tokens[i + 1]
+  if self:is(i + 1, "function") then
+    return self:return_ends(self.partner[i + 1] + 1) and i + 1 or nil
+  end
+  return following and following.kind == "name" and named_function(self, following.text) or nil
+end
+
+-- All returns that can give the config: of the file, and of the functions that the file returns.
+local function find_returns(self)
+  local owners, list = { [0] = true }, {}
+  for i in ipairs(self.tokens) do
+    local body = self.owner[i] == 0 and self:is(i, "return") and function_at(self, i)
+    if body then
+      owners[body] = true
     end
+  end
+  self.returns = {}
+  for i in ipairs(self.tokens) do
+    if self:is(i, "return") and owners[self.owner[i]] then
+      self.returns[i] = true
+      list[#list + 1] = i
+    end
+  end
+  return list
+end
+
+local function returned(self, root, i, seen)
+  local following = self.tokens[i + 1]
+  if self:return_ends(i + 1) or self.owner[i] == 0 and function_at(self, i) then
+    return -- nothing, or a function whose returns are looked at as well
+  elseif self:is(i + 1, "{") and self:return_ends(self.partner[i + 1] + 1) then
+    constructor(self, root, i + 1)
+  elseif following.kind == "name" and self:return_ends(i + 2) then
+    if not seen[following.text] then
+      seen[following.text] = true
+      variable(self, root, following.text)
+    end
+  else
+    root.unsure = true
   end
 end
 
---- The lines of a config's keys.
+--- The keys of the config that a file returns.
 ---@param text string Lua source
----@return table<string, integer|false> lines by key path; false: written, but it is not certain where it counts
+---@return brood.LuaNode root
 function M.find(text)
-  local self, found = scan(text), { lines = {}, unsure = {} }
-  returned(self, found, 0, 0)
-  for path in pairs(found.lines) do
-    local above = path
-    while above do
-      above = above:match("^(.*)%[[^%[%]]*%]$") or above:match("^(.*)%.[^.]*$") or above ~= "" and "" or nil
-      if above and found.unsure[above] then
-        found.lines[path] = false
-      end
-    end
+  local self, root, seen = scan.scan(text), { keys = {} }, {}
+  if not self then
+    root.unsure = true
+    return root
   end
-  return found.lines
+  for _, i in ipairs(find_returns(self)) do
+    returned(self, root, i, seen)
+  end
+  return root
 end
 
 return M

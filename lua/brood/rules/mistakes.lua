@@ -10,13 +10,15 @@ local M = {}
 function M.sentence(mistake)
   if mistake.key == "" then
     return ("the config must be a table, or a function that returns one; got %s"):format(mistake.got)
+  elseif mistake.kind == "type" and mistake.source == "PORT in the environment" then
+    return ("PORT in the environment must be a port (or the path of a Unix socket), got %s"):format(mistake.got)
   elseif mistake.kind == "type" then
     local text = ("%s: expected %s, got %s"):format(mistake.key, mistake.expected, mistake.got)
     return mistake.why and ("%s: %s"):format(text, mistake.why) or text
   elseif mistake.kind == "unknown" then
     return (kinds.sentence(mistake, "key '%s'", "'%s'"))
   end
-  return (("'%s' %s"):format(mistake.key, mistake.problem))
+  return (("%s'%s' %s"):format(mistake.note and "note: " or "", mistake.key, mistake.problem))
 end
 
 -- The line of a key, or of what surrounds it where it is not written itself.
@@ -40,7 +42,7 @@ end
 function M.locate(mistakes, file, line_of)
   local position = {}
   for i, mistake in ipairs(mistakes) do
-    local where = mistake.source or file
+    local where = mistake.source ~= "PORT in the environment" and mistake.source or not mistake.source and file or nil
     if not mistake.source then
       mistake.line = mistake.line or line_of and line_of_key(line_of, mistake.key)
     end
@@ -59,19 +61,25 @@ function M.locate(mistakes, file, line_of)
   end)
 end
 
---- All mistakes of a config as text: one line each, below a line that counts them.
+--- All mistakes of a config as text: one line each, below a line that counts them. Notes come after them.
 ---@param mistakes brood.Mistake[]
 ---@param file? string the config, as it is shown
 ---@param line_of? fun(key: string): integer|false|nil
+---@param more? boolean whether some have been told already
 ---@return string
-function M.format(mistakes, file, line_of)
+function M.format(mistakes, file, line_of, more)
   M.locate(mistakes, file, line_of)
-  if #mistakes == 1 then
-    return mistakes[1].message
-  end
-  local lines = { ("%s has %d mistakes:"):format(file or "the config", #mistakes) }
+  local lines, notes = {}, {}
   for _, mistake in ipairs(mistakes) do
-    lines[#lines + 1] = "  " .. mistake.message
+    local list = mistake.note and notes or lines
+    list[#list + 1] = mistake.message
+  end
+  if #lines > 1 then
+    lines = { ("%s has %d %smistakes:\n  %s"):format(file or "the config", #lines, more and "more " or "",
+      table.concat(lines, "\n  ")) }
+  end
+  for _, note in ipairs(notes) do
+    lines[#lines + 1] = note
   end
   return table.concat(lines, "\n")
 end

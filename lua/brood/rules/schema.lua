@@ -31,18 +31,36 @@ end
 
 local of_config = {}
 
+-- What an entry has that its kind of address cannot have.
+local function misplaced(entry, parsed)
+  if parsed.kind == "unix" then
+    local wrong = entry.reuseport and "reuseport" or entry.ipv6only and "ipv6only"
+    return wrong and ("can have %s only with a TCP address, and %s is a Unix socket"):format(wrong, entry.address)
+  end
+  return (entry.mode or entry.owner or entry.group)
+    and ("can have mode, owner and group only with a Unix socket, and %s is none"):format(entry.address)
+end
+
+-- Each kind of address has what belongs to it.
+local function settle(entry, parsed)
+  if parsed and parsed.kind == "unix" then
+    entry.mode, entry.reuseport, entry.ipv6only = entry.mode or keys.UNIX_MODE, nil, nil
+  end
+  return entry
+end
+
 of_config.listen_entry = {
   many = function(spec, value, where, report)
     local ok, entry, parsed = address_record(spec, keys.listen_fields, value, where, report)
+    local problem = parsed and misplaced(entry, parsed)
     if parsed and parsed.kind == "fd" and not keys.fd_available then
       report { key = where, kind = "unavailable", problem = ('with "%s" is not available yet'):format(entry.address) }
       return false
-    elseif parsed and parsed.kind ~= "unix" and (entry.mode or entry.owner or entry.group) then
-      local problem = "can have mode, owner and group only with a Unix socket, and %s is none"
-      report { key = where, kind = "conflict", problem = problem:format(entry.address) }
+    elseif problem then
+      report { key = where, kind = "conflict", problem = problem }
       return false
     end
-    return ok, entry
+    return ok, settle(entry, parsed)
   end,
 }
 
@@ -173,8 +191,9 @@ end
 ---@class brood.ListenEntry
 ---@field address string in normal form
 ---@field backlog integer
----@field ipv6only boolean
----@field mode? string octal digits
+---@field reuseport? boolean of TCP
+---@field ipv6only? boolean of TCP
+---@field mode? string of a Unix socket: octal digits
 ---@field owner? string|integer
 ---@field group? string|integer
 

@@ -15,6 +15,9 @@ local M = {}
 ---@field options? string[][] of the command line: { "-w N", documentation where the key's own does not do }
 ---@field environ? string the variable that is looked at when the config does not say
 
+--- The mode of a Unix socket that says none: who may connect is the business of its folder.
+M.UNIX_MODE = "0666"
+
 --- What a table in `listen` takes beside or in place of text.
 ---@type table<string, brood.Spec>
 M.listen_fields = {
@@ -31,7 +34,10 @@ M.listen_fields = {
     type = "boolean", default = false,
     doc = "whether an IPv6 wildcard address refuses IPv4 clients", example = "true",
   },
-  mode = { type = "mode", doc = "the mode of a Unix socket", example = '"0666"' },
+  mode = {
+    type = "mode", default_doc = ('"%s"'):format(M.UNIX_MODE),
+    doc = "the mode of a Unix socket, whatever the umask is", example = '"0660"',
+  },
   owner = { type = "user", doc = "the owner of a Unix socket", example = '"www-data"' },
   group = { type = "group", doc = "the group of a Unix socket", example = '"www-data"' },
 }
@@ -170,7 +176,7 @@ M.keys = {
     doc = "how long a worker may finish its requests when it is told to go", example = '"1m"',
   },
   {
-    name = "start_timeout", type = "duration", off = true, default = 30, of_cluster = true,
+    name = "start_timeout", type = "duration", off = true, min = 0.001, default = 30, of_cluster = true,
     doc = "a worker must be ready within it", example = '"10s"',
   },
   {

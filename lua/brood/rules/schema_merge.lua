@@ -5,7 +5,7 @@ local places = require "brood.rules.schema_places"
 
 local function port_address(port)
   -- Whoever starts us may hand down the path of a Unix socket where a port is usual.
-  if port:match("^%d+$") then
+  if port:match("^%d+$") and tonumber(port) <= 65535 then
     return ":" .. port
   end
   return port:match("^/") and "unix:" .. port or port

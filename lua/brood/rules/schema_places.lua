@@ -43,24 +43,50 @@ local function place_paths(config, directory)
   end
 end
 
--- Which address somebody has already taken that leaves no room for this one: itself, or all interfaces of its port.
-local function taken_by(taken, text, reuseport)
-  local parsed = address.parse(text)
-  if not parsed or parsed.port == 0 then
-    return nil
-  elseif taken[text] or parsed.kind ~= "tcp" or reuseport then
-    return taken[text], true
-  elseif parsed.host then
-    return taken[(":%d"):format(parsed.port)], false
+-- What of a port an address takes: all of it, or what the protocols named leave.
+local function reach(parsed, ipv6only)
+  local host = parsed.host
+  if not host then
+    return { any = true, v6 = true, v4 = not ipv6only }
+  elseif host:find(":", 1, true) then
+    local any = host:find("^[0:]+$") ~= nil
+    return { any = any, v6 = true, v4 = any and not ipv6only }
   end
-  return taken["*" .. parsed.port], false
+  -- What a name stands for is not known here, but for one.
+  return { any = host == "0.0.0.0", v4 = host == "localhost" or host:find("^[%d.]+$") ~= nil, named = true }
 end
 
-local function take(taken, text, where)
-  local parsed = address.parse(text)
-  taken[text] = taken[text] or where
-  if parsed and parsed.kind == "tcp" then
-    taken["*" .. parsed.port] = taken["*" .. parsed.port] or where
+local function overlap(a, b)
+  if a.any or b.any then
+    return a.v4 and b.v4 or a.v6 and b.v6 or a.named and b.v4 and b.v6 or b.named and a.v4 and a.v6
+  end
+  return false
+end
+
+-- Which address somebody has already taken that leaves no room for this one: the same, or all interfaces of its port.
+-- Sockets with reuseport share one.
+local function taken_by(taken, entry)
+  local parsed = address.parse(entry.address)
+  if not parsed or parsed.port == 0 then
+    return nil
+  end
+  for _, other in ipairs(taken) do
+    if other.text == entry.address then
+      return other.where, true
+    elseif parsed.kind == "tcp" and other.parsed.port == parsed.port and not (entry.reuseport and other.reuseport)
+      and overlap(reach(parsed, entry.ipv6only), other.reach) then
+      return other.where, false
+    end
+  end
+end
+
+local function take(taken, entry, where)
+  local parsed = address.parse(entry.address)
+  if parsed and parsed.port ~= 0 then
+    taken[#taken + 1] = {
+      text = entry.address, parsed = parsed, where = where, reuseport = entry.reuseport,
+      reach = parsed.kind == "tcp" and reach(parsed, entry.ipv6only) or nil,
+    }
   end
 end
 
@@ -68,13 +94,13 @@ local function place_listeners(list, where, taken, directory, report)
   for i, entry in ipairs(list) do
     local at = #list == 1 and where or kinds.join(where, i)
     entry.address = M.place(entry.address, directory, at, report)
-    local other, same = taken_by(taken, entry.address, entry.reuseport)
+    local other, same = taken_by(taken, entry)
     if other then
       local problem = same and "is the same address as '%s'"
         or "leaves '%s' no room: one of them is all interfaces of that port"
       report { key = at, kind = "conflict", problem = problem:format(other) }
     end
-    take(taken, entry.address, at)
+    take(taken, entry, at)
   end
 end
 
@@ -101,7 +127,7 @@ function M.fill_in(config, context, report)
   local control = config.control
   if control and control.address then
     control.address = M.place(control.address, directory, "control", report)
-    local other = taken_by(taken, control.address)
+    local other = taken_by(taken, control)
     if other then
       report { key = "control", kind = "conflict", problem = ("is the same address as '%s'"):format(other) }
     end
