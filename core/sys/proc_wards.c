@@ -22,7 +22,8 @@
 #define ENTRIES 65536
 #define MINDS   0x40000000U /* beside the group's number, which is smaller */
 #define DEPTH   8           /* processes below processes that look after others */
-#define WAITS   200 /* for those between, in all: each is killed, and gone within milliseconds */
+/* For those between, in all; each was killed, and is gone within milliseconds where anything runs. */
+#define WAITS   2000
 #define WAIT_NS 1000000L
 
 struct record {
