@@ -22,7 +22,7 @@
 #define ENTRIES 65536
 #define MINDS   0x40000000U /* beside the group's number, which is smaller */
 #define DEPTH   8           /* processes below processes that look after others */
-/* For those between, in all; each was killed, and is gone within milliseconds where anything runs. */
+/* For those between, in all; each was killed, and is gone in milliseconds where anything runs. */
 #define WAITS   2000
 #define WAIT_NS 1000000L
 
