@@ -242,11 +242,14 @@ local function fail(req, res, err)
   end
   if err ~= nil then
     local cut = res:_cut()
-    res:_fail(500) -- before anything that could go wrong with an error of the user's making
     if cut and goes_on(err) then
-      return log.info(("%s %s: its handler went on after the answer was over (%s)"):format(req.method, req.path, cut))
+      log.info(("%s %s: its handler went on after the answer was over (%s)"):format(req.method, req.path, cut))
+    else
+      -- Before the answer: whoever has read that may look for the reason. An error of the user's making may itself raise.
+      local told, text = pcall(E.text, err)
+      log.error(("handler of %s %s: %s"):format(req.method, req.path, told and text or "an error that cannot be shown"))
     end
-    return log.error(("handler of %s %s: %s"):format(req.method, req.path, E.text(err)))
+    return res:_fail(500)
   end
   if looking ~= core.generation() then
     look(1)
