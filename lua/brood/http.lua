@@ -245,7 +245,7 @@ local function fail(req, res, err)
     if cut and goes_on(err) then
       log.info(("%s %s: its handler went on after the answer was over (%s)"):format(req.method, req.path, cut))
     else
-      -- Before the answer: whoever has read that may look for the reason. An error of the user's making may itself raise.
+      -- Before the answer: whoever has read that may look for the reason. An error of the user's may itself raise.
       local told, text = pcall(E.text, err)
       log.error(("handler of %s %s: %s"):format(req.method, req.path, told and text or "an error that cannot be shown"))
     end
