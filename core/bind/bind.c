@@ -86,6 +86,23 @@ int bind_call(lua_State *L, int nargs, int nresults, const char *where)
 	return status ? -1 : 0;
 }
 
+void bind_push_name(lua_State *L, const char *name, size_t len)
+{
+	char small[64];
+	luaL_Buffer b;
+
+	if (len <= sizeof(small)) {
+		for (size_t i = 0; i < len; i++)
+			small[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
+		lua_pushlstring(L, small, len);
+		return;
+	}
+	luaL_buffinit(L, &b);
+	for (size_t i = 0; i < len; i++)
+		luaL_addchar(&b, name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
+	luaL_pushresult(&b);
+}
+
 void bind_push_error(lua_State *L, const char *code, const char *message)
 {
 	lua_createtable(L, 0, 2);

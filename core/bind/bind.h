@@ -46,6 +46,9 @@ void bind_unref(lua_State *L, int *ref);
  */
 int bind_ref_field(lua_State *L, int index, const char *name);
 
+/* Push a header's name in lower case. */
+void bind_push_name(lua_State *L, const char *name, size_t len);
+
 /* One opener per binding file: pushes the table that becomes brood.core.X. */
 int bind_open_channel(lua_State *L);
 /* In the child of a fork: none of our functions that was called before goes on. */

@@ -71,6 +71,18 @@ static int l_dup_above(lua_State *L)
 	return 1;
 }
 
+/* replace(fd, target): target becomes what fd is; see fd_replace. */
+static int l_replace(lua_State *L)
+{
+	int target = luaL_checkint(L, 2);
+	int err = fd_replace(luaL_checkint(L, 1), target);
+
+	if (err)
+		return bind_fail(L, err, "descriptor %d", target);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 /* own(fd): a forked Lua child closes it. release(fd): it belongs to somebody else from now on. */
 static int l_own(lua_State *L)
 {
@@ -85,10 +97,9 @@ static int l_release(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "close", l_close },       { "dup_above", l_dup_above },
-	{ "nonblock", l_nonblock }, { "own", l_own },
-	{ "pipe", l_pipe },         { "read", l_read },
-	{ "release", l_release },   { NULL, NULL },
+	{ "close", l_close },     { "dup_above", l_dup_above }, { "nonblock", l_nonblock },
+	{ "own", l_own },         { "pipe", l_pipe },           { "read", l_read },
+	{ "release", l_release }, { "replace", l_replace },     { NULL, NULL },
 };
 
 int bind_open_fd(lua_State *L)

@@ -200,15 +200,6 @@ static int l_listen(lua_State *L)
 	return 1;
 }
 
-static int l_pause(lua_State *L)
-{
-	struct l_server *s = check_server(L);
-
-	if (is_open(s))
-		http_server_pause(s->server);
-	return 0;
-}
-
 static int stop(lua_State *L, void (*how)(struct http_server *))
 {
 	struct l_server *s = check_server(L);
@@ -232,15 +223,48 @@ static int stop(lua_State *L, void (*how)(struct http_server *))
 	return 0;
 }
 
-/* shutdown([fn]): graceful; fn() once nothing is left. */
+static void drop_idle(struct http_server *s)
+{
+	http_server_shutdown(s, false);
+}
+
+static void keep_idle(struct http_server *s)
+{
+	http_server_shutdown(s, true);
+}
+
+/*
+ * shutdown([fn [, linger]]): graceful; fn() once nothing is left. linger: idle connections stay
+ * until the answer to their next request, or until a shutdown without it.
+ */
 static int l_shutdown(lua_State *L)
 {
-	return stop(L, http_server_shutdown);
+	return stop(L, lua_toboolean(L, 3) ? keep_idle : drop_idle);
 }
 
 static int l_close(lua_State *L)
 {
 	return stop(L, http_server_close);
+}
+
+static int limit_ref;
+
+static void on_limit(void)
+{
+	wake(taken(&limit_ref), "request limit");
+}
+
+/* request_limit(n, fn): fn() when so many more requests have begun in this process. */
+static int l_request_limit(lua_State *L)
+{
+	lua_Number n = luaL_checknumber(L, 1);
+
+	luaL_argcheck(L, n >= 1, 1, "at least one request");
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	luaL_unref(L, LUA_REGISTRYINDEX, limit_ref ? limit_ref : LUA_NOREF);
+	limit_ref = bind_ref(L, 2);
+	http_request_limit((uint64_t)n, on_limit);
+	return 0;
 }
 
 static int l_counts(lua_State *L)
@@ -257,8 +281,9 @@ static int l_counts(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "listen", l_listen }, { "pause", l_pause },   { "shutdown", l_shutdown },
-	{ "close", l_close },   { "counts", l_counts }, { NULL, NULL },
+	{ "listen", l_listen }, { "shutdown", l_shutdown },
+	{ "close", l_close },   { "counts", l_counts },
+	{ NULL, NULL },
 };
 
 int bind_open_http(lua_State *L)
@@ -268,6 +293,8 @@ int bind_open_http(lua_State *L)
 	lua_newtable(L);
 	lua_pushcfunction(L, l_server);
 	lua_setfield(L, -2, "server");
+	lua_pushcfunction(L, l_request_limit);
+	lua_setfield(L, -2, "request_limit");
 	http_log_functions(L);
 	http_request_classes(L);
 	lua_setfield(L, -2, "request");

@@ -30,7 +30,7 @@ void http_response_classes(lua_State *L);
 void http_response_push(lua_State *L, struct http_conn *c, const struct http_head *head);
 
 /* http_log.c */
-/* Adds its function to the table on top. */
+/* Adds its functions to the table on top. */
 void http_log_functions(lua_State *L);
 /* Where the access log is made by a function, it will be given the request at index. */
 void http_log_keep(lua_State *L, struct http_conn *c, int index);

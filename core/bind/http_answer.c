@@ -38,7 +38,8 @@ static int l_begin(lua_State *L)
 	struct http_answer *a = check(L);
 	lua_Number max = luaL_optnumber(L, 3, -1);
 
-	http_answer_begin(a, lua_toboolean(L, 2), max < 0 ? HTTP_ANSWER_NO_LIMIT : (uint64_t)max);
+	http_answer_begin(a, lua_toboolean(L, 2),
+			  max >= 0 && max < 0x1p63 ? (uint64_t)max : HTTP_ANSWER_NO_LIMIT);
 	return 0;
 }
 
@@ -80,16 +81,6 @@ static int l_finish(lua_State *L)
 	struct http_answer *a = check(L);
 
 	return push_state(L, a, http_answer_end(a));
-}
-
-static void push_name(lua_State *L, const char *name, size_t len)
-{
-	luaL_Buffer b;
-
-	luaL_buffinit(L, &b);
-	for (size_t i = 0; i < len; i++)
-		luaL_addchar(&b, name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 32) : name[i]);
-	luaL_pushresult(&b);
 }
 
 /* With the name and the value on top: nth = 1 starts a list, later ones join it. */
@@ -134,7 +125,7 @@ static void push_headers(lua_State *L, const struct http_answer_head *head)
 	for (size_t i = 0; i < head->count; i++) {
 		const struct http_field *f = &head->fields[i];
 
-		push_name(L, head->base + f->name.at, f->name.len);
+		bind_push_name(L, head->base + f->name.at, f->name.len);
 		lua_pushlstring(L, head->base + f->value.at, f->value.len);
 		if (strcmp(lua_tostring(L, -2), "set-cookie") == 0)
 			add_cookie(L, headers);

@@ -94,8 +94,18 @@ static int l_access_log(lua_State *L)
 	return 1;
 }
 
+/* access_log_flush(): write what is gathered, before its descriptor becomes something else. */
+static int l_access_log_flush(lua_State *L)
+{
+	(void)L;
+	access_log_finish();
+	return 0;
+}
+
 void http_log_functions(lua_State *L)
 {
 	lua_pushcfunction(L, l_access_log);
 	lua_setfield(L, -2, "access_log");
+	lua_pushcfunction(L, l_access_log_flush);
+	lua_setfield(L, -2, "access_log_flush");
 }

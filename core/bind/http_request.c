@@ -53,25 +53,6 @@ static void push_slice(lua_State *L, const struct l_request *r, struct http_slic
 	lua_pushlstring(L, bytes_of(r) + s.at, s.len);
 }
 
-/* Names compare in lower case. */
-static void push_name(lua_State *L, const struct l_request *r, struct http_slice s)
-{
-	char small[64];
-	luaL_Buffer b;
-	const char *name = bytes_of(r) + s.at;
-
-	if (s.len <= sizeof(small)) {
-		for (uint32_t i = 0; i < s.len; i++)
-			small[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
-		lua_pushlstring(L, small, s.len);
-		return;
-	}
-	luaL_buffinit(L, &b);
-	for (uint32_t i = 0; i < s.len; i++)
-		luaL_addchar(&b, name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
-	luaL_pushresult(&b);
-}
-
 /*
  * A name that came before: joined by ", ", but set-cookie, whose values may contain commas,
  * becomes a list.
@@ -98,7 +79,7 @@ static void push_headers(lua_State *L, const struct l_request *r)
 {
 	lua_createtable(L, 0, (int)r->count);
 	for (uint32_t i = 0; i < r->count; i++) {
-		push_name(L, r, r->fields[i].name);
+		bind_push_name(L, bytes_of(r) + r->fields[i].name.at, r->fields[i].name.len);
 		lua_pushvalue(L, -1);
 		lua_rawget(L, -3);
 		if (lua_isnil(L, -1)) {

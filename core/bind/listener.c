@@ -34,21 +34,21 @@ static struct box *box_push(lua_State *L)
 	return box;
 }
 
-static int read_integer(lua_State *L, const char *field, int otherwise)
+static int read_integer(lua_State *L, int table, const char *field, int otherwise)
 {
 	int value;
 
-	lua_getfield(L, 1, field);
+	lua_getfield(L, table, field);
 	value = lua_isnil(L, -1) ? otherwise : luaL_checkint(L, -1);
 	lua_pop(L, 1);
 	return value;
 }
 
-static bool read_boolean(lua_State *L, const char *field)
+static bool read_boolean(lua_State *L, int table, const char *field)
 {
 	bool value;
 
-	lua_getfield(L, 1, field);
+	lua_getfield(L, table, field);
 	value = lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	return value;
@@ -56,6 +56,17 @@ static bool read_boolean(lua_State *L, const char *field)
 
 /* Whatever the umask is: who may connect is the business of the folder. */
 #define UNIX_MODE 0666
+
+static void read_options(lua_State *L, int table, int mode, struct listen_options *o)
+{
+	luaL_checktype(L, table, LUA_TTABLE);
+	o->backlog = read_integer(L, table, "backlog", 1024);
+	o->reuseport = read_boolean(L, table, "reuseport");
+	o->ipv6only = read_boolean(L, table, "ipv6only");
+	o->mode = read_integer(L, table, "mode", mode);
+	o->uid = (uid_t)read_integer(L, table, "uid", -1);
+	o->gid = (gid_t)read_integer(L, table, "gid", -1);
+}
 
 /* listener.open{ address =, backlog = 1024, reuseport =, ipv6only =, mode = 0666, uid =, gid = }
  * -> l */
@@ -66,13 +77,7 @@ static int l_open(lua_State *L)
 	struct box *box;
 	int err;
 
-	luaL_checktype(L, 1, LUA_TTABLE);
-	o.backlog = read_integer(L, "backlog", 1024);
-	o.reuseport = read_boolean(L, "reuseport");
-	o.ipv6only = read_boolean(L, "ipv6only");
-	o.mode = read_integer(L, "mode", UNIX_MODE);
-	o.uid = (uid_t)read_integer(L, "uid", -1);
-	o.gid = (gid_t)read_integer(L, "gid", -1);
+	read_options(L, 1, UNIX_MODE, &o);
 	lua_getfield(L, 1, "address");
 	o.address = luaL_checkstring(L, -1);
 	box = box_push(L);
@@ -126,6 +131,52 @@ static int l_keep_file(lua_State *L)
 	return 1;
 }
 
+/* l:file() -> device, inode of the socket file that close removes; nil: it removes none. */
+static int l_file(lua_State *L)
+{
+	struct listener *l = check_live(L);
+	dev_t dev;
+	ino_t ino;
+
+	if (!l)
+		return 2;
+	if (!listener_file(l, &dev, &ino))
+		return 0;
+	lua_pushnumber(L, (lua_Number)dev);
+	lua_pushnumber(L, (lua_Number)ino);
+	return 2;
+}
+
+/* l:adopt_file(device, inode): close removes it from now on, if it is still that one. */
+static int l_adopt_file(lua_State *L)
+{
+	struct listener *l = check_live(L);
+	lua_Number dev = luaL_checknumber(L, 2), ino = luaL_checknumber(L, 3);
+
+	if (!l)
+		return 2;
+	listener_adopt_file(l, (dev_t)dev, (ino_t)ino);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* l:change(options): backlog and reuseport, or mode, uid and gid of its file, as for open. */
+static int l_change(lua_State *L)
+{
+	struct listener *l = check_live(L);
+	struct listen_options o;
+	int err;
+
+	read_options(L, 2, UNIX_MODE, &o);
+	if (!l)
+		return 2;
+	err = listener_change(l, &o);
+	if (err)
+		return bind_fail(L, err, "change %s", listener_address(l));
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 static int l_close(lua_State *L)
 {
 	struct box *box = luaL_checkudata(L, 1, CLASS);
@@ -158,8 +209,14 @@ static int l_look(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "address", l_address },     { "close", l_close }, { "fd", l_fd },
-	{ "keep_file", l_keep_file }, { NULL, NULL },
+	{ "address", l_address },
+	{ "adopt_file", l_adopt_file },
+	{ "change", l_change },
+	{ "close", l_close },
+	{ "fd", l_fd },
+	{ "file", l_file },
+	{ "keep_file", l_keep_file },
+	{ NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {

@@ -92,15 +92,6 @@ static int l_listen(lua_State *L)
 	return 1;
 }
 
-static int l_pause(lua_State *L)
-{
-	struct l_server *s = check_server(L);
-
-	if (is_open(s))
-		net_server_pause(s->server);
-	return 0;
-}
-
 static int stop(lua_State *L, void (*how)(struct net_server *))
 {
 	struct l_server *s = check_server(L);
@@ -225,8 +216,11 @@ static int l_connect(lua_State *L)
 }
 
 static const luaL_Reg server_methods[] = {
-	{ "listen", l_listen },      { "pause", l_pause },   { "shutdown", l_shutdown },
-	{ "close", l_server_close }, { "counts", l_counts }, { NULL, NULL },
+	{ "listen", l_listen },
+	{ "shutdown", l_shutdown },
+	{ "close", l_server_close },
+	{ "counts", l_counts },
+	{ NULL, NULL },
 };
 
 static const luaL_Reg connect_methods[] = {

@@ -66,11 +66,17 @@ static int l_end_wards(lua_State *L)
 	return 1;
 }
 
-/* process.ward_left(group) -> whether one of ours is left in a group that was killed like that. */
+/* process.ward_left(group, left): a group that was killed like that. It is put into the table
+ * `left` where one of ours is left in it, and so is what its dead have looked after. */
 static int l_ward_left(lua_State *L)
 {
-	lua_pushboolean(L, wards_left(luaL_checkint(L, 1)));
-	return 1;
+	pid_t group = luaL_checkint(L, 1);
+
+	luaL_checktype(L, 2, LUA_TTABLE);
+	lua_settop(L, 2);
+	if (wards_left(group, add_group, L))
+		add_group(group, L);
+	return 0;
 }
 
 /* process.insist_on_end(): TERM and INT end us although the loop does not turn; see end_signal.h.

@@ -1,9 +1,10 @@
 /*
  * process_spec.c - reading what to start from a table:
  *
- *   { argv = {...}, env = {"K=V", ...} | nil (ours), cwd =, umask = number, uid =, gid =, groups =
- * {gid, ...}, limits = { {name = "nofile", soft = number | "unlimited", hard = } }, fds = { {src,
- * dst}, ... }, new_group = bool, session = bool, death_signal = number, listen_pid = bool }
+ *   { argv = {...}, path = | nil (argv[1]), env = {"K=V", ...} | nil (ours), cwd =, umask = number,
+ * uid =, gid =, groups = {gid, ...}, limits = { {name = "nofile", soft = number | "unlimited", hard
+ * = } }, fds = { {src, dst}, ... }, new_group = bool, session = bool, death_signal = number,
+ * listen_pid = bool }
  *
  * It checks and points; it acquires nothing but memory that Lua collects.
  */
@@ -82,16 +83,16 @@ static bool read_boolean(lua_State *L, int spec, const char *field)
 }
 
 /* The anchor is the spec's own table, which the caller holds. */
-static const char *read_cwd(lua_State *L, int spec)
+static const char *read_path(lua_State *L, int spec, const char *field)
 {
-	const char *cwd;
+	const char *path;
 
-	lua_getfield(L, spec, "cwd");
+	lua_getfield(L, spec, field);
 	if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-		luaL_error(L, "cwd must be a string, got %s", luaL_typename(L, -1));
-	cwd = lua_tostring(L, -1);
+		luaL_error(L, "%s must be a string, got %s", field, luaL_typename(L, -1));
+	path = lua_tostring(L, -1);
 	lua_pop(L, 1);
-	return cwd;
+	return path;
 }
 
 static void read_groups(lua_State *L, int spec, struct proc_spec *out)
@@ -202,7 +203,8 @@ void process_spec_read(lua_State *L, int spec, struct proc_spec *out)
 	if (!out->argv || !out->argv[0])
 		luaL_error(L, "argv must name a program");
 	out->env = read_strings(L, spec, "env");
-	out->cwd = read_cwd(L, spec);
+	out->path = read_path(L, spec, "path");
+	out->cwd = read_path(L, spec, "cwd");
 	out->umask = (int)read_number(L, spec, "umask", -1);
 	out->uid = (uid_t)(long long)read_number(L, spec, "uid", -1);
 	out->gid = (gid_t)(long long)read_number(L, spec, "gid", -1);

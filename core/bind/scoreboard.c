@@ -19,6 +19,7 @@ static const struct {
 	{ "active", offsetof(struct scoreboard_slot, active) },
 	{ "connections", offsetof(struct scoreboard_slot, connections) },
 	{ "in_request", offsetof(struct scoreboard_slot, in_request) },
+	{ "linger", offsetof(struct scoreboard_slot, linger) },
 	{ "request_started", offsetof(struct scoreboard_slot, request_started) },
 	{ "requests", offsetof(struct scoreboard_slot, requests) },
 	{ "state", offsetof(struct scoreboard_slot, state) },

@@ -53,7 +53,6 @@ struct acceptor {
 	size_t count, first;
 	int handles;
 	bool enrolled;
-	bool paused;
 	bool closing;
 	struct accept_turn state;
 	/* When we last said that something is wrong. */
@@ -210,8 +209,7 @@ static bool take_one(struct acceptor *a, int listener)
 			fd_close(&a->reserve);
 			fd = take(listener, &peer, &len);
 		}
-		if (!a->paused)
-			back_off(a, err);
+		back_off(a, err);
 	}
 	if (fd < 0)
 		return false;
@@ -233,7 +231,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		bool took = take_one(a, a->listeners[a->first++ % a->count]);
 
 		/* Whatever the callback did: this may be another process now. */
-		if (fork_generation() != generation || a->closing || a->paused)
+		if (fork_generation() != generation || a->closing)
 			return;
 		empty = took ? 0 : empty + 1;
 		taken += took;
@@ -244,7 +242,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		give_way(a);
 }
 
-/* ---- opening, pausing, closing ---- */
+/* ---- opening and closing ---- */
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -310,7 +308,9 @@ int acceptor_open(struct acceptor **out, uv_loop_t *loop, accept_cb cb, void *da
 	}
 	fd_own(a->anchor);
 	link_in(a);
-	err = acceptor_resume(a);
+	err = uv_poll_start(&a->poll, UV_READABLE, on_ready);
+	if (!err)
+		err = join_line(a);
 	if (err) {
 		acceptor_close(a);
 		return err;
@@ -350,24 +350,6 @@ int acceptor_add(struct acceptor *a, int fd)
 	return 0;
 }
 
-void acceptor_pause(struct acceptor *a)
-{
-	unsigned generation = fork_generation();
-
-	if (a->paused || a->closing)
-		return;
-	a->paused = true;
-	for (size_t i = 0; i < a->count && a->enrolled; i++) {
-		take_one(a, a->listeners[i]);
-		if (fork_generation() != generation || a->closing || !a->paused)
-			return;
-	}
-	leave_line(a);
-	accept_turn_open(&a->state, false);
-	uv_timer_stop(&a->later);
-	uv_poll_stop(&a->poll);
-}
-
 /* How many connections are in the queue; of a Unix socket the kernel does not tell. */
 static unsigned waiting(int listener)
 {
@@ -385,26 +367,16 @@ void acceptor_finish(struct acceptor *a)
 
 	if (!a || a->closing)
 		return;
-	for (size_t i = 0; i < a->count && !a->paused; i++) {
+	for (size_t i = 0; i < a->count; i++) {
 		/* No more than that: siblings that live on take what comes from now on. */
 		unsigned left = waiting(a->listeners[i]);
 
-		while (left-- && !a->paused && take_one(a, a->listeners[i])) {
+		while (left-- && take_one(a, a->listeners[i])) {
 			if (fork_generation() != generation || a->closing)
 				return;
 		}
 	}
 	acceptor_close(a);
-}
-
-int acceptor_resume(struct acceptor *a)
-{
-	int err = uv_poll_start(&a->poll, UV_READABLE, on_ready);
-
-	a->paused = false;
-	if (err || a->enrolled)
-		return err;
-	return join_line(a);
 }
 
 void acceptor_close(struct acceptor *a)

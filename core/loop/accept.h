@@ -2,7 +2,7 @@
  * accept.h - taking connections from borrowed listening sockets, fairly among
  * sibling processes that share them: a connection wakes one of those that are idle, and
  * whoever has more open than the others lets them go first. The listeners are never
- * closed here, and must stay open until the acceptor is paused for good or closed.
+ * closed here, and must stay open until the acceptor is closed.
  */
 #ifndef LOOP_ACCEPT_H
 #define LOOP_ACCEPT_H
@@ -19,12 +19,6 @@ typedef void (*accept_cb)(void *data, int fd, const struct sockaddr *peer, sockl
 
 int acceptor_open(struct acceptor **out, uv_loop_t *loop, accept_cb cb, void *data);
 int acceptor_add(struct acceptor *a, int fd);
-/*
- * A paused one leaves the queue to the siblings. It may have been woken for a connection that
- * they know nothing of: that one it takes first.
- */
-void acceptor_pause(struct acceptor *a);
-int acceptor_resume(struct acceptor *a);
 /*
  * Take what waits at this moment, then close: where nobody else has the listener, the kernel
  * resets what is left in its queue.

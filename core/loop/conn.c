@@ -50,7 +50,6 @@ void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *p
 	c->life = ++lives;
 	c->out_first = c->out_last = NULL;
 	c->out_bytes = 0;
-	c->sent = 0;
 	c->fd = fd;
 	c->generation = fork_generation();
 	c->events = 0;
@@ -58,6 +57,25 @@ void conn_open(struct conn *c, uv_loop_t *loop, int fd, const struct sockaddr *p
 	c->watch_hangup = false;
 	c->peer = peer_of(peer);
 	fd_own(fd);
+}
+
+void conn_link(struct conn **list, struct conn *c)
+{
+	c->prev = NULL;
+	c->next = *list;
+	if (*list)
+		(*list)->prev = c;
+	*list = c;
+}
+
+void conn_unlink(struct conn **list, struct conn *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		*list = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -114,7 +132,6 @@ static int flush(struct conn *c)
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -errno;
 		c->out_bytes -= (size_t)n;
-		c->sent += (uint64_t)n;
 		while (n > 0) {
 			struct conn_chunk *k = c->out_first;
 			size_t part = k->end - k->start;
@@ -254,7 +271,6 @@ static ssize_t send_now(struct conn *c, const struct iovec *parts, int n)
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return errno == EAGAIN ? 0 : -errno;
-	c->sent += (uint64_t)sent;
 	return sent;
 }
 

@@ -50,8 +50,6 @@ struct conn {
 	uint64_t life;
 	struct conn_chunk *out_first, *out_last;
 	size_t out_bytes;
-	/* Bytes the kernel has taken in all: tells progress from standstill. */
-	uint64_t sent;
 	int fd;
 	unsigned generation;
 	int events;
@@ -74,6 +72,10 @@ static inline bool conn_alive(const struct conn *c, uint64_t life)
 {
 	return c->life == life && c->generation == fork_generation();
 }
+
+/* Into and out of the list of whoever owns it, by next and prev. */
+void conn_link(struct conn **list, struct conn *c);
+void conn_unlink(struct conn **list, struct conn *c);
 
 /* Level-triggered: ops->readable comes as long as there is something to read. */
 int conn_watch(struct conn *c, bool read);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define FIELDS_MAX 1000
 
@@ -27,7 +26,7 @@ static int refuse(struct lines *l, const char *what)
 
 static bool is_word(const struct http_answer_head *head, struct http_slice s, const char *word)
 {
-	return strlen(word) == s.len && strncasecmp(head->base + s.at, word, s.len) == 0;
+	return http_is_word(head->base + s.at, s.len, word);
 }
 
 static struct http_slice slice(const struct http_answer_head *head, const char *from,
@@ -119,10 +118,8 @@ static int parse_field(struct lines *l, const char *line, const char *end)
 	f = add_field(l->head);
 	if (!f)
 		return -ENOMEM;
-	for (value = colon + 1; value < end && (*value == ' ' || *value == '\t');)
-		value++;
-	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
+	value = colon + 1;
+	http_trim(&value, &end);
 	f->name = slice(l->head, line, colon);
 	f->value = slice(l->head, value, end);
 	if (is_word(l->head, f->name, "content-length"))

@@ -124,6 +124,7 @@ ssize_t http_body_step(struct http_conn *c, const char *p, size_t len)
 		c->linger = true;
 		c->phase = PHASE_FLUSH;
 	}
+	c->more = len > (size_t)used;
 	if (http_request_open(c))
 		c->server->app->body(c->server->data, c);
 	return conn_alive(&c->conn, life) ? used : -1;

@@ -13,6 +13,10 @@
 static struct slab slab = { .size = sizeof(struct http_conn), .link = offsetof(struct conn, next) };
 static uint64_t serials;
 
+/* Requests until limit_reached; without a limit it wraps around, and never gets there. */
+static uint64_t requests_left;
+static void (*limit_reached)(void);
+
 static const struct conn_ops ops;
 
 static struct http_conn *of(struct conn *conn)
@@ -38,8 +42,10 @@ static void reset(struct http_conn *c, struct http_server *s)
 	c->phase_limit.next = c->write_limit.next = c->request_limit.next = NULL;
 	c->refs = (struct http_refs){ 0, 0, 0 };
 	c->parsed = 0;
-	c->processing = c->linger = false;
+	c->processing = c->linger = c->more = false;
+	c->late = 0;
 	c->fresh = true;
+	c->said_last = false;
 	c->note = NULL;
 	c->hung_up = false;
 	llhttp_init(&c->parser, HTTP_REQUEST, &http_settings);
@@ -59,25 +65,10 @@ void http_accepted(void *data, int fd, const struct sockaddr *peer, socklen_t le
 	}
 	conn_open(&c->conn, s->loop, fd, peer, &ops);
 	reset(c, s);
-	c->conn.prev = NULL;
-	c->conn.next = s->conns;
-	if (s->conns)
-		s->conns->prev = &c->conn;
-	s->conns = &c->conn;
+	conn_link(&s->conns, &c->conn);
 	count_connections(s, 1);
 	/* The request is often here already; one that closes after it never needs the watcher. */
 	http_input_read(c);
-}
-
-static void unlink_conn(struct http_server *s, struct conn *conn)
-{
-	if (conn->prev)
-		conn->prev->next = conn->next;
-	else
-		s->conns = conn->next;
-	if (conn->next)
-		conn->next->prev = conn->prev;
-	count_connections(s, -1);
 }
 
 static void count_active(struct http_server *s, int change)
@@ -120,7 +111,8 @@ void http_close(struct http_conn *c, bool reset)
 	buffer_free(&c->in);
 	buffer_free(&c->body);
 	buffer_free(&c->headers);
-	unlink_conn(s, &c->conn);
+	conn_unlink(&s->conns, &c->conn);
+	count_connections(s, -1);
 	conn_close(&c->conn, reset);
 	if (open) {
 		count_active(s, -1);
@@ -142,7 +134,7 @@ static void linger(struct http_conn *c)
 
 void http_end(struct http_conn *c)
 {
-	if (!c->conn.eof && (c->linger || conn_has_unread(&c->conn)))
+	if (!c->conn.eof && (c->linger || (!c->said_last && conn_has_unread(&c->conn))))
 		linger(c);
 	else
 		http_close(c, false);
@@ -163,6 +155,12 @@ void http_lingered(struct http_conn *c)
 
 /* ---- requests ---- */
 
+void http_request_limit(uint64_t n, void (*reached)(void))
+{
+	requests_left = n;
+	limit_reached = reached;
+}
+
 void http_request_begin(struct http_conn *c, const struct http_head *head)
 {
 	struct http_server *s = c->server;
@@ -176,6 +174,14 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 		slot->requests++;
 		scoreboard_request(slot, uv_hrtime(), head->base + head->method.at,
 				   head->method.len, head->base + head->path.at, head->path.len);
+	}
+	if (--requests_left == 0) {
+		uint64_t serial = c->serial;
+
+		limit_reached();
+		/* It may have closed the server. */
+		if (!http_alive(c, serial))
+			return;
 	}
 	if (s->limits.request_timeout) {
 		/* The handlers before it in this turn may have taken their time. */

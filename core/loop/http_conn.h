@@ -28,6 +28,8 @@
 #define HTTP_READ_MAX     65536
 #define HTTP_LINGER_MS    2000
 #define HTTP_FRESH_MS     1000
+/* Of what a client has pipelined when the server stops, so many are still answered. */
+#define HTTP_LATE_MAX 100
 
 enum http_phase {
 	PHASE_IDLE,   /* between requests; nothing of the next one has come */
@@ -66,6 +68,8 @@ struct http_conn {
 	bool processing;
 	bool linger;
 	bool fresh;
+	bool more;          /* while it is processed: something has come behind the request */
+	uint8_t late;       /* answers since the server stops after which it went on */
 	size_t undelivered; /* when the client's end was last looked for in vain */
 
 	/* The request. */
@@ -83,6 +87,7 @@ struct http_conn {
 	bool body_gone;
 	bool hung_up;
 	bool keep_alive;
+	bool said_last; /* by its client: nothing comes behind it, nor has it a body */
 
 	/* The response. */
 	struct buffer headers;
@@ -111,8 +116,10 @@ struct http_server {
 	struct conn *conns;
 	struct http_counts counts;
 	bool stopping;
+	bool keeps_idle; /* while it stops: until they have had one more answer */
 	bool closing;
 	bool cut; /* what there is, is not waited for */
+	uint64_t stopped_at;
 };
 
 /* http_input.c */
@@ -182,9 +189,14 @@ void http_log_refused(struct http_conn *c, int status, uint64_t bytes, const cha
 		      size_t len);
 
 /* http_server.c */
-void http_expired(struct deadline *d, int list, void *data);
 /* A stopping server goes with its last connection. */
 void http_check_stopped(struct http_server *s);
+
+/* Idle connections are to go. */
+static inline bool http_drops_idle(const struct http_server *s)
+{
+	return s->stopping && !s->keeps_idle;
+}
 
 static inline bool http_request_open(const struct http_conn *c)
 {

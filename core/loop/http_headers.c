@@ -2,14 +2,7 @@
  * http_headers.c - the headers an application sets, kept as finished lines. Those
  * that decide about framing are not taken on trust.
  */
-#include <strings.h>
-
 #include "loop/http_conn.h"
-
-static bool is_name(const char *name, size_t len, const char *word)
-{
-	return strlen(word) == len && strncasecmp(name, word, len) == 0;
-}
 
 /* No control bytes: some readers end a line or a value at one. */
 static bool is_text(const char *value, size_t len)
@@ -65,11 +58,8 @@ static bool asks_to_close(const char *value, size_t len)
 		const char *comma = memchr(value, ',', (size_t)(end - value));
 		const char *stop = comma ? comma : end;
 
-		while (value < stop && (*value == ' ' || *value == '\t'))
-			value++;
-		while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
-			stop--;
-		if (is_name(value, (size_t)(stop - value), "close"))
+		http_trim(&value, &stop);
+		if (http_is_word(value, (size_t)(stop - value), "close"))
 			return true;
 		value = comma ? comma + 1 : end;
 	}
@@ -87,9 +77,9 @@ enum http_header_fault http_check_header(const char *name, size_t name_len, cons
 		return HTTP_HEADER_FINE;
 	if (!is_text(value, len))
 		return HTTP_HEADER_VALUE;
-	if (is_name(name, name_len, "transfer-encoding"))
+	if (http_is_word(name, name_len, "transfer-encoding"))
 		return HTTP_HEADER_OWN;
-	if (is_name(name, name_len, "content-length") && !parse_length(value, len, &length))
+	if (http_is_word(name, name_len, "content-length") && !parse_length(value, len, &length))
 		return HTTP_HEADER_LENGTH;
 	return HTTP_HEADER_FINE;
 }
@@ -98,13 +88,13 @@ enum http_header_fault http_check_header(const char *name, size_t name_len, cons
 static bool note(struct http_conn *c, const char *name, size_t name_len, const char *value,
 		 size_t len)
 {
-	if (is_name(name, name_len, "connection")) {
+	if (http_is_word(name, name_len, "connection")) {
 		c->close_asked = value && asks_to_close(value, len);
 		return false;
 	}
-	if (is_name(name, name_len, "date"))
+	if (http_is_word(name, name_len, "date"))
 		c->has_date = value != NULL;
-	if (is_name(name, name_len, "content-length")) {
+	if (http_is_word(name, name_len, "content-length")) {
 		c->declared = HTTP_NO_LIMIT;
 		if (value)
 			parse_length(value, len, &c->declared);

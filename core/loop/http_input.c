@@ -65,6 +65,7 @@ static void begin(struct http_conn *c, const struct http_head *head)
 	c->expects_continue = head->expects_continue;
 	c->too_large = false;
 	c->phase = head->chunked || head->content_length ? PHASE_BODY : PHASE_BUSY;
+	c->said_last = !head->keep_alive && c->phase == PHASE_BUSY;
 	if (head->content_length > c->server->limits.max_body)
 		http_body_set_too_large(c);
 }
@@ -128,7 +129,8 @@ static ssize_t step_head(struct http_conn *c, const char *p, size_t len)
 			return refuse(c, (int)-body, p, len);
 		used += body;
 	}
-	if (len > (size_t)used && c->phase == PHASE_BUSY)
+	c->more = len > (size_t)used;
+	if (c->more && c->phase == PHASE_BUSY)
 		conn_cork(&c->conn);
 	http_request_begin(c, &head);
 	return conn_alive(&c->conn, life) ? used : -1;
@@ -233,7 +235,7 @@ static bool is_over(const struct http_conn *c)
 		return c->phase == PHASE_IDLE || c->phase == PHASE_HEAD ||
 		       c->phase == PHASE_DRAIN || c->phase == PHASE_LINGER;
 	/* A request that has just come is still answered. */
-	return c->phase == PHASE_IDLE && c->server->stopping && !conn_has_unread(&c->conn);
+	return c->phase == PHASE_IDLE && http_drops_idle(c->server) && !conn_has_unread(&c->conn);
 }
 
 /* The client has ended its side, and the rest of the body that it announced will never come. */

@@ -115,11 +115,24 @@ static bool body_in_the_way(const struct http_conn *c, bool complete)
 	       (complete && !c->chunked_body && c->body_left > HTTP_DRAIN_MAX);
 }
 
+/*
+ * Whether a stopping server answers nothing after this: what had come by then is still answered,
+ * but not all that a client goes on to send.
+ */
+static bool is_last(struct http_conn *c)
+{
+	bool more = c->processing ? c->more : c->in.len > 0;
+
+	if (c->phase != PHASE_BUSY || !(more || conn_has_unread(&c->conn)))
+		return true;
+	return ++c->late > HTTP_LATE_MAX;
+}
+
 /* The head into `out`; known: the body's length is. */
 static int build_head(struct http_conn *c, bool known, uint64_t length)
 {
 	out.len = 0;
-	if (body_in_the_way(c, known) || c->server->stopping || c->close_asked)
+	if (body_in_the_way(c, known) || c->close_asked || (c->server->stopping && is_last(c)))
 		c->keep_alive = false;
 	c->no_body = !has_body(c);
 	/* A length is as good as the body that a 304 or HEAD stands for; here it would be a lie. */

@@ -8,9 +8,6 @@
  */
 #include "loop/http_parse.h"
 
-#include <string.h>
-#include <strings.h>
-
 /* What the lines of one head say together. */
 struct seen {
 	struct http_slice target_host;
@@ -45,11 +42,6 @@ bool http_is_token(const char *s, size_t len)
 bool http_is_value(const char *s, size_t len)
 {
 	return !memchr(s, '\r', len) && !memchr(s, '\n', len) && !memchr(s, '\0', len);
-}
-
-static bool is_word(const char *s, size_t len, const char *word)
-{
-	return strlen(word) == len && strncasecmp(s, word, len) == 0;
 }
 
 static struct http_slice slice(const struct http_head *head, const char *from, const char *to)
@@ -130,13 +122,10 @@ static int refuse_encodings(const char *value, size_t len)
 		const char *comma = memchr(value, ',', (size_t)(end - value));
 		const char *stop = comma ? comma : end;
 
-		while (value < stop && (*value == ' ' || *value == '\t'))
-			value++;
-		while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
-			stop--;
+		http_trim(&value, &stop);
 		if (chunked || !http_is_token(value, (size_t)(stop - value)))
 			return 400;
-		chunked = is_word(value, (size_t)(stop - value), "chunked");
+		chunked = http_is_word(value, (size_t)(stop - value), "chunked");
 		if (!comma)
 			return 501;
 		value = comma + 1;
@@ -147,7 +136,7 @@ static int check_encoding(struct http_head *head, const char *value, size_t len,
 {
 	if (seen->encodings++ || head->minor == 0)
 		return 400;
-	head->chunked = is_word(value, len, "chunked");
+	head->chunked = http_is_word(value, len, "chunked");
 	return head->chunked ? 0 : refuse_encodings(value, len);
 }
 
@@ -155,7 +144,7 @@ static int check_expect(struct http_head *head, const char *value, size_t len)
 {
 	if (head->minor == 0 || len == 0)
 		return 0;
-	head->expects_continue = is_word(value, len, "100-continue");
+	head->expects_continue = http_is_word(value, len, "100-continue");
 	return head->expects_continue ? 0 : 417;
 }
 
@@ -174,14 +163,16 @@ static int check_field(struct http_head *head, struct http_field *f, struct seen
 	const char *value = head->base + f->value.at;
 
 	switch (f->name.len) {
-	case 4: return is_word(name, 4, "host") ? check_host(f, value, seen) : 0;
-	case 6: return is_word(name, 6, "expect") ? check_expect(head, value, f->value.len) : 0;
+	case 4: return http_is_word(name, 4, "host") ? check_host(f, value, seen) : 0;
+	case 6:
+		return http_is_word(name, 6, "expect") ? check_expect(head, value, f->value.len)
+						       : 0;
 	case 14:
-		return is_word(name, 14, "content-length")
+		return http_is_word(name, 14, "content-length")
 			       ? check_length(head, value, f->value.len, seen)
 			       : 0;
 	case 17:
-		return is_word(name, 17, "transfer-encoding")
+		return http_is_word(name, 17, "transfer-encoding")
 			       ? check_encoding(head, value, f->value.len, seen)
 			       : 0;
 	default: return 0;
@@ -199,10 +190,8 @@ static int parse_field(struct http_head *head, const char *line, const char *end
 		return 400;
 	if (head->count == HTTP_FIELDS_MAX)
 		return 431;
-	for (value = colon + 1; value < end && (*value == ' ' || *value == '\t');)
-		value++;
-	while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
-		end--;
+	value = colon + 1;
+	http_trim(&value, &end);
 	f = &fields[head->count++];
 	f->name = slice(head, line, colon);
 	f->value = slice(head, value, end);

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <strings.h>
 
 #include <llhttp.h>
 
@@ -80,5 +82,20 @@ bool http_is_host(const char *host, size_t len);
 bool http_is_token(const char *s, size_t len);
 /* Whether it may stand in a header line: no CR, LF or NUL. */
 bool http_is_value(const char *s, size_t len);
+
+/* Whether it is this word, in whatever case. */
+static inline bool http_is_word(const char *s, size_t len, const char *word)
+{
+	return strlen(word) == len && strncasecmp(s, word, len) == 0;
+}
+
+/* Blanks at either end do not count. */
+static inline void http_trim(const char **from, const char **to)
+{
+	while (*from < *to && (**from == ' ' || **from == '\t'))
+		++*from;
+	while (*to > *from && ((*to)[-1] == ' ' || (*to)[-1] == '\t'))
+		--*to;
+}
 
 #endif

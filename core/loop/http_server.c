@@ -38,21 +38,36 @@ static void body_timed_out(struct http_conn *c)
 
 static void release(struct http_conn *c);
 
+/* Whether a request has come at the last moment: the loop looks at the time first. */
+static bool has_come(struct http_conn *c)
+{
+	if (!conn_has_unread(&c->conn))
+		return false;
+	http_input_read(c);
+	return true;
+}
+
 static void on_phase_expired(struct http_conn *c, int list)
 {
 	switch (list) {
 	case LIST_RESUME:
-		if (c->server->stopping && !c->in.len)
+		if (http_drops_idle(c->server) && !c->in.len)
 			release(c);
 		else
 			http_input_resume(c);
 		break;
 	case LIST_LINGER: http_lingered(c); break;
+	case LIST_IDLE:
+		if (!has_come(c))
+			http_close(c, false);
+		break;
 	case LIST_HEADER:
 		if (!http_head_is_blank(c->in.data, c->in.len)) {
 			http_refuse_head(c, 408, c->in.data, c->in.len);
 			break;
 		}
+		if (has_come(c))
+			break;
 		/* A client that has sent nothing has asked nothing, but may still be reading. */
 		c->phase = PHASE_FLUSH;
 		http_settle(c);
@@ -62,7 +77,7 @@ static void on_phase_expired(struct http_conn *c, int list)
 	}
 }
 
-void http_expired(struct deadline *d, int list, void *data)
+static void on_expired(struct deadline *d, int list, void *data)
 {
 	(void)data;
 	if (list == LIST_WRITE) {
@@ -112,7 +127,7 @@ int http_server_open(struct http_server **out, uv_loop_t *loop, const struct htt
 	err = acceptor_open(&s->acceptor, loop, http_accepted, s);
 	if (err)
 		goto fail;
-	deadlines_open(&s->deadlines, loop, http_expired, s);
+	deadlines_open(&s->deadlines, loop, on_expired, s);
 	deadlines_set(&s->deadlines, LIST_HEADER, limits->header_timeout);
 	deadlines_set(&s->deadlines, LIST_IDLE, limits->idle_timeout);
 	deadlines_set(&s->deadlines, LIST_BODY, limits->body_timeout);
@@ -129,11 +144,6 @@ fail:
 int http_server_listen(struct http_server *s, int fd)
 {
 	return s->stopping ? -ECANCELED : acceptor_add(s->acceptor, fd);
-}
-
-void http_server_pause(struct http_server *s)
-{
-	acceptor_pause(s->acceptor);
 }
 
 static void on_server_closed(uv_handle_t *handle)
@@ -158,6 +168,17 @@ void http_check_stopped(struct http_server *s)
 }
 
 /*
+ * A new connection without a request yet was accepted from a queue that siblings share: it gets
+ * its chance.
+ */
+static uint64_t chance(const struct http_server *s)
+{
+	uint64_t had = uv_now(s->loop) - s->stopped_at;
+
+	return had < HTTP_FRESH_MS ? HTTP_FRESH_MS - had : 0;
+}
+
+/*
  * One whose request may be on its way: read once more, and if there is nothing, do as the
  * phase says.
  */
@@ -174,11 +195,9 @@ static void release(struct http_conn *c)
 			return;
 		}
 		http_input_read(c);
-		/* A new connection without a request yet was accepted from a queue that siblings
-		 * share: it gets its chance. */
 		if (conn_alive(&c->conn, life) && c->phase == PHASE_HEAD && c->fresh)
 			deadline_start_early(deadlines, LIST_HEADER, &c->phase_limit,
-					     HTTP_FRESH_MS);
+					     chance(c->server));
 	}
 }
 
@@ -212,15 +231,32 @@ static void end_closing(struct http_server *s)
 	http_check_stopped(s);
 }
 
-void http_server_shutdown(struct http_server *s)
+/* Accept no more. What waits is taken, and may be served and call out at once. */
+static void begin_stop(struct http_server *s)
 {
-	if (s->stopping)
-		return;
-	/* The list must not look empty, and s not go, before we are through. */
-	s->stopping = s->closing = true;
+	s->stopped_at = uv_now(s->loop);
+	s->stopping = true;
 	acceptor_finish(s->acceptor);
 	s->acceptor = NULL;
-	each_conn(s, release);
+}
+
+void http_server_shutdown(struct http_server *s, bool keep_idle)
+{
+	bool again = s->stopping;
+
+	if (again && (keep_idle || !s->keeps_idle))
+		return;
+	s->keeps_idle = keep_idle;
+	/* Whoever is called by the first one asks again: that one is not through yet, and sees it.
+	 */
+	if (s->closing)
+		return;
+	/* The list must not look empty, and s not go, before we are through. */
+	s->closing = true;
+	if (!again)
+		begin_stop(s);
+	if (!s->keeps_idle)
+		each_conn(s, release);
 	end_closing(s);
 }
 
@@ -237,6 +273,7 @@ void http_server_close(struct http_server *s)
 
 void http_after_fork(void)
 {
+	http_request_limit(0, NULL);
 	http_input_after_fork();
 	http_log_after_fork();
 }

@@ -56,17 +56,19 @@ struct http_counts {
 
 int http_server_open(struct http_server **out, uv_loop_t *loop, const struct http_limits *limits,
 		     const struct http_app *app, void *data);
-/* fd is borrowed and stays open at least until the server has stopped or is paused for good. */
+/* fd is borrowed and stays open at least until the server has stopped. */
 int http_server_listen(struct http_server *s, int fd);
-void http_server_pause(struct http_server *s);
 /*
- * Accept no more, close what is idle, let requests finish; then stopped() is called and s is
- * gone.
+ * Accept no more, let requests finish, close what is idle; then stopped() is called and s is
+ * gone. keep_idle: connections stay until the answer to their next request, which tells the
+ * client that it is the last one, or until a second call without keep_idle.
  */
-void http_server_shutdown(struct http_server *s);
+void http_server_shutdown(struct http_server *s, bool keep_idle);
 /* The same at once: connections are cut. */
 void http_server_close(struct http_server *s);
 struct http_counts http_server_counts(const struct http_server *s);
+/* When so many more requests have begun in this process, on all servers, call reached(), once. */
+void http_request_limit(uint64_t n, void (*reached)(void));
 /* In the child of a fork: what was going on ends in the parent alone. */
 void http_after_fork(void);
 

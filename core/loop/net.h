@@ -31,7 +31,6 @@ int net_server_open(struct net_server **out, uv_loop_t *loop, const struct net_a
 void net_server_idle_timeout(struct net_server *s, uint64_t ms);
 /* fd is borrowed. */
 int net_server_listen(struct net_server *s, int fd);
-void net_server_pause(struct net_server *s);
 /* Accept no more, and wait until the application has closed what there is. */
 void net_server_shutdown(struct net_server *s);
 /* Cut what there is. */

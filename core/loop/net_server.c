@@ -39,18 +39,12 @@ static void check_stopped(struct net_server *s)
 void net_leave_server(struct net_conn *c)
 {
 	struct net_server *s = c->server;
-	struct conn *conn = &c->conn;
 
 	c->server = NULL;
 	deadline_stop(&c->limit);
 	if (!s)
 		return;
-	if (conn->prev)
-		conn->prev->next = conn->next;
-	else
-		s->conns = conn->next;
-	if (conn->next)
-		conn->next->prev = conn->prev;
+	conn_unlink(&s->conns, &c->conn);
 	count(s, -1);
 	check_stopped(s);
 }
@@ -66,11 +60,7 @@ static void on_accept(void *data, int fd, const struct sockaddr *peer, socklen_t
 		return;
 	}
 	c->server = s;
-	c->conn.prev = NULL;
-	c->conn.next = s->conns;
-	if (s->conns)
-		s->conns->prev = &c->conn;
-	s->conns = &c->conn;
+	conn_link(&s->conns, &c->conn);
 	count(s, 1);
 	net_moved(c);
 	s->app->connection(s->data, c);
@@ -104,11 +94,6 @@ void net_server_idle_timeout(struct net_server *s, uint64_t ms)
 int net_server_listen(struct net_server *s, int fd)
 {
 	return s->stopping ? -ECANCELED : acceptor_add(s->acceptor, fd);
-}
-
-void net_server_pause(struct net_server *s)
-{
-	acceptor_pause(s->acceptor);
 }
 
 void net_server_shutdown(struct net_server *s)

@@ -123,6 +123,19 @@ int fd_cloexec(int fd, bool on)
 	return set_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
 }
 
+int fd_replace(int fd, int target)
+{
+	int flags = fcntl(target, F_GETFD);
+	int got;
+
+	if (flags < 0)
+		return -errno;
+	do
+		got = fd == target ? fd : dup3(fd, target, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+	while (got < 0 && (errno == EINTR || errno == EBUSY));
+	return got < 0 ? -errno : 0;
+}
+
 ssize_t fd_read(int fd, void *data, size_t size)
 {
 	ssize_t n;

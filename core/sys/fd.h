@@ -31,6 +31,8 @@ int fd_pipe(int out[2]);
 int fd_socketpair(int type, int out[2]);
 /* A duplicate that is close-on-exec and not owned; returns it or -errno. */
 int fd_dup(int fd);
+/* Let target, which must be open, be another name for what fd is. Its close-on-exec stays. */
+int fd_replace(int fd, int target);
 int fd_nonblock(int fd, bool on);
 int fd_cloexec(int fd, bool on);
 

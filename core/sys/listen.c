@@ -3,8 +3,6 @@
  *
  * It never accepts: that is each worker's own affair.
  */
-#include "sys/listen.h"
-
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -15,23 +13,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "sys/addr.h"
 #include "sys/fd.h"
+#include "sys/listen_own.h"
 #include "sys/log.h"
 #include "sys/unix_bind.h"
 
 #define CANDIDATES 16
-
-struct listener {
-	int fd;
-	ino_t socket; /* which one that was */
-	pid_t creator;
-	char address[ADDR_TEXT];
-	/* The socket file we bound, "" when there is none to remove; and which one that was. */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	dev_t dev;
-	ino_t ino;
-};
 
 /* "cannot listen on ADDRESS: STEP: what the system says". Without a step the latter says it all. */
 static int failed(int err, char why[LISTEN_WHY], const char *address, const char *step)
@@ -112,8 +99,8 @@ static int unbound(int err, char why[LISTEN_WHY], const char *address, unsigned 
 	failed(err, why, address, NULL);
 	used = strlen(why);
 	if (err == -EADDRINUSE && port)
-		snprintf(why + used, LISTEN_WHY - used,
-			 " (ss -ltnp 'sport = :%u' shows by whom)", port);
+		snprintf(why + used, LISTEN_WHY - used, " (ss -ltnp 'sport = :%u' shows by whom)",
+			 port);
 	else if (err == -EACCES && port && port < IPPORT_RESERVED)
 		snprintf(why + used, LISTEN_WHY - used,
 			 ": ports below 1024 need root or CAP_NET_BIND_SERVICE");
@@ -185,7 +172,7 @@ static ino_t socket_inode(int fd)
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? st.st_ino : 0;
 }
 
-static int address_read(struct listener *l)
+int listener_read_address(struct listener *l)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
@@ -197,7 +184,7 @@ static int address_read(struct listener *l)
 	return 0;
 }
 
-static struct listener *listener_new(void)
+struct listener *listener_new(void)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
@@ -229,7 +216,7 @@ int listener_open(struct listener **out, const struct listen_options *o, char wh
 		err = unbound(-errno, why, o->address, addr.port);
 		goto fail;
 	}
-	err = address_read(l);
+	err = listener_read_address(l);
 	if (err) {
 		failed(err, why, o->address, "getsockname");
 		goto fail;
@@ -241,34 +228,6 @@ fail:
 	return err;
 }
 
-int listener_from_fd(struct listener **out, int fd)
-{
-	struct listener *l;
-	int listening = 0, err;
-	socklen_t len = sizeof(listening);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
-		return -errno;
-	if (!listening)
-		return -EINVAL;
-	l = listener_new();
-	if (!l)
-		return -ENOMEM;
-	l->fd = fd;
-	err = address_read(l);
-	if (!err)
-		err = fd_cloexec(fd, true);
-	if (!err)
-		err = fd_nonblock(fd, true);
-	if (err) {
-		free(l);
-		return err;
-	}
-	fd_own(fd);
-	*out = l;
-	return 0;
-}
-
 int listener_fd(const struct listener *l)
 {
 	return l->fd;
@@ -277,11 +236,6 @@ int listener_fd(const struct listener *l)
 const char *listener_address(const struct listener *l)
 {
 	return l->address;
-}
-
-void listener_keep_file(struct listener *l)
-{
-	l->path[0] = 0;
 }
 
 static void file_remove(const struct listener *l)

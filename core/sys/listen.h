@@ -38,8 +38,18 @@ int listener_from_fd(struct listener **out, int fd);
 int listener_fd(const struct listener *l);
 /* With the real port. */
 const char *listener_address(const struct listener *l);
+/* Whether close removes a socket file, and which. */
+bool listener_file(const struct listener *l, dev_t *dev, ino_t *ino);
 /* Whoever uses the socket from now on (an upgraded master) removes its file: close will not. */
 void listener_keep_file(struct listener *l);
+/* The other side of that: close removes the file if it still is this one. Nothing where the socket
+ * has no file. */
+void listener_adopt_file(struct listener *l, dev_t dev, ino_t ino);
+/*
+ * Change one that is in use: backlog and reuseport, or mode and owner of a socket file
+ * that is ours to remove. What is said of the address is not looked at.
+ */
+int listener_change(struct listener *l, const struct listen_options *options);
 /* In a forked child it closes the descriptor if that was kept open, and nothing else. NULL is
  * legal. */
 void listener_close(struct listener *l);

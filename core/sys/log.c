@@ -53,7 +53,7 @@ const char *log_level_name(enum log_level level)
 	return level_names[level];
 }
 
-bool log_wants(enum log_level level)
+static bool log_wants(enum log_level level)
 {
 	return level >= options.level;
 }
@@ -242,7 +242,5 @@ static void log_format_write(enum log_level level, const char *fmt, va_list ap)
 		va_end(ap);                       \
 	}
 
-LOG_AT(log_debug, LOG_DEBUG)
-LOG_AT(log_info, LOG_INFO)
 LOG_AT(log_warn, LOG_WARN)
 LOG_AT(log_error, LOG_ERROR)

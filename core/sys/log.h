@@ -29,12 +29,9 @@ void log_options(struct log_options *out);
 /* -1 when there is no such level. */
 int log_level_parse(const char *name);
 const char *log_level_name(enum log_level level);
-bool log_wants(enum log_level level);
 
 void log_write(enum log_level level, const char *text, size_t size);
 
-void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -110,17 +110,26 @@ static int write_pid(int fd)
 	return n == size ? 0 : -ENOSPC;
 }
 
-int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
+static struct pidfile *pidfile_new(const char *path)
 {
 	size_t size = strlen(path) + 1;
 	struct pidfile *p = malloc(sizeof(*p) + size);
+
+	if (!p)
+		return NULL;
+	p->fd = -1;
+	p->owner = getpid();
+	memcpy(p->path, path, size);
+	return p;
+}
+
+int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
+{
+	struct pidfile *p = pidfile_new(path);
 	int err;
 
 	if (!p)
 		return -ENOMEM;
-	p->fd = -1;
-	memcpy(p->path, path, size);
-	p->owner = getpid();
 	*holder = 0;
 	err = open_locked(path, &p->fd, holder);
 	if (err)
@@ -137,6 +146,49 @@ int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
 fail:
 	free(p);
 	return err;
+}
+
+/*
+ * Only one that nobody holds is replaced: we hold it ourselves meanwhile. Ours has another inode,
+ * so that its lock survives the close.
+ */
+static int move(struct pidfile *p, const char *path, pid_t *holder)
+{
+	int there = -1, err;
+
+	if (!same_file(p->fd, p->path))
+		return -ESTALE;
+	if (same_file(p->fd, path))
+		return 0;
+	err = open_locked(path, &there, holder);
+	if (err)
+		return err;
+	if (rename(p->path, path) < 0) {
+		err = -errno;
+		unlink(path);
+	}
+	close(there);
+	return err;
+}
+
+int pidfile_rename(struct pidfile **p, const char *path, pid_t *holder)
+{
+	struct pidfile *renamed = pidfile_new(path);
+	int err;
+
+	if (!renamed)
+		return -ENOMEM;
+	*holder = 0;
+	err = move(*p, path, holder);
+	if (err) {
+		free(renamed);
+		return err;
+	}
+	renamed->fd = (*p)->fd;
+	renamed->owner = (*p)->owner;
+	free(*p);
+	*p = renamed;
+	return 0;
 }
 
 void pidfile_close(struct pidfile *p)

@@ -17,6 +17,11 @@ struct pidfile;
  * something else is there, and stays untouched.
  */
 int pidfile_open(struct pidfile **out, const char *path, pid_t *holder);
+/*
+ * Give it another name, its lock kept; what is there is replaced as pidfile_open would. After a
+ * failure it has its old name.
+ */
+int pidfile_rename(struct pidfile **p, const char *path, pid_t *holder);
 /* Remove the file, if it still is ours, and let go of it. NULL is legal. */
 void pidfile_close(struct pidfile *p);
 

@@ -58,12 +58,12 @@ bool proc_was_forked(void)
 int proc_lead_group(void)
 {
 	/* A session leader leads its group already, and may not be asked again (EPERM). */
-	return getpgrp() == getpid() || setpgid(0, 0) == 0 ? 0 : -errno;
-}
-
-void proc_reset_signals(void)
-{
-	signals_default();
+	if (getpgrp() != getpid() && setpgid(0, 0) < 0)
+		return -errno;
+	/* Whoever forked us may be killed before it has said so itself. */
+	if (proc_was_forked())
+		wards_add(forked_by, getpid(), true);
+	return 0;
 }
 
 int proc_adopt(struct proc *out, pid_t pid, bool own_group)
@@ -86,7 +86,7 @@ int proc_adopt(struct proc *out, pid_t pid, bool own_group)
 	}
 	proc_known_add(pid);
 	if (own_group)
-		wards_add(pid, true);
+		wards_add(getpid(), pid, true);
 	*out = (struct proc){ .pid = pid, .pidfd = fd, .own_group = own_group };
 	return 0;
 }
@@ -196,8 +196,11 @@ bool proc_group_alive(struct proc *p)
 		return true;
 	if (!p->own_group || p->group_gone)
 		return false;
-	while (look(P_PGID, (id_t)p->pid, &si, 0) > 0)
-		proc_known_remove(si.si_pid);
+	while (look(P_PGID, (id_t)p->pid, &si, WNOWAIT) > 0) {
+		wards_end(si.si_pid, true, NULL, NULL);
+		if (look(P_PID, (id_t)si.si_pid, &si, 0) > 0)
+			proc_known_remove(si.si_pid);
+	}
 	p->group_gone = kill(-p->pid, 0) < 0 && errno == ESRCH;
 	if (p->group_gone)
 		wards_remove(p->pid);
@@ -208,8 +211,9 @@ void proc_close(struct proc *p)
 {
 	if (!p->reaped && p->pid > 0)
 		known_abandon(p->pid);
-	if (p->own_group && !p->group_gone)
-		wards_remove(p->pid);
+	/* What is left of it stays our ward, unless that was the last. */
+	if (p->own_group && p->reaped && !p->group_gone)
+		wards_reaped(p->pid);
 	fd_close(&p->pidfd);
 }
 

@@ -28,7 +28,8 @@ struct proc_fd {
 
 /* A program to start. Everything is borrowed for the call. */
 struct proc_spec {
-	char *const *argv;   /* without '/' looked up in PATH of env */
+	char *const *argv;
+	const char *path;    /* NULL: argv[0]; without '/' looked up in PATH of env */
 	char *const *env;    /* NULL: ours */
 	const char *cwd;     /* NULL: ours */
 	int umask;           /* -1: ours */
@@ -60,9 +61,6 @@ int proc_spawn(struct proc *out, const struct proc_spec *spec, char what[PROC_WH
  * and descriptors are the caller's affair: only runtime_fork calls this.
  */
 pid_t proc_fork(void);
-/* Every signal to its default action, ignored ones too. For the child of a fork, while all are
- * blocked. */
-void proc_reset_signals(void);
 /* A child made by proc_fork. own_group: make it lead a group of its own, if it has not yet done so
  * itself. */
 int proc_adopt(struct proc *out, pid_t pid, bool own_group);

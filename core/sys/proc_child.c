@@ -176,6 +176,18 @@ BARE static void write_own_pid(char *to)
 	*to = 0;
 }
 
+/* Before the death signal: where our parent dies too early for this, that signal or the look behind
+ * it ends us. */
+BARE static void enter_ward(const struct proc_plan *plan)
+{
+	uint64_t reserved = plan->ward_entry;
+
+	if (plan->ward)
+		__atomic_compare_exchange_n(plan->ward, &reserved,
+					    reserved | (uint32_t)syscall(SYS_getpid), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /* The rules of execvp: go on past what is not there, remember what may not be run, let sh have what
  * has no "#!". */
 BARE static int exec_first(struct proc_plan *plan)
@@ -207,6 +219,7 @@ BARE static int prepare(struct proc_plan *plan)
 	} else if (spec->new_group && setpgid(0, 0) < 0) {
 		return fail_at(plan, STEP_GROUP, 0);
 	}
+	enter_ward(plan);
 	if (place_fds(plan) || set_limits(plan))
 		return -1;
 	if (spec->umask >= 0)

@@ -16,6 +16,7 @@
 
 #include "sys/fd.h"
 #include "sys/proc_plan.h"
+#include "sys/proc_wards.h"
 
 struct known {
 	pid_t pid;
@@ -126,6 +127,8 @@ static bool nobodys(pid_t pid, const struct search *s)
 
 	if (k)
 		return k->abandoned;
+	if (wards_awaited(getpgid(pid)))
+		return false;
 	/* A zombie still has its group. popen and the like fork into ours, and so does everything
 	 * we do not know of. */
 	if (getpgid(pid) == getpgrp())
@@ -147,9 +150,13 @@ static pid_t first_dead(idtype_t type, pid_t pid, int options)
 
 static bool reap(pid_t pid)
 {
+	pid_t group = getpgid(pid);
+
+	wards_end(pid, false, NULL, NULL);
 	if (first_dead(P_PID, pid, 0) != pid)
 		return false;
 	proc_known_remove(pid);
+	wards_reaped(group);
 	return true;
 }
 

@@ -49,16 +49,23 @@ static void *take(char **at, size_t size)
 	return p;
 }
 
+static const char *program_of(const struct proc_spec *spec)
+{
+	const char *name = spec->path ? spec->path : spec->argv[0];
+
+	return name ? name : "";
+}
+
 /* As execvp does: "" in PATH is the directory the program starts in. */
 static void list_candidates(struct proc_plan *plan, const char *path, char **at)
 {
-	const char *name = plan->spec->argv[0];
+	const char *name = program_of(plan->spec);
 	char **to = plan->candidates;
 
 	if (!*name)
 		return;
 	if (strchr(name, '/')) {
-		*to = plan->spec->argv[0];
+		*to = (char *)name;
 		return;
 	}
 	for (;;) {
@@ -146,8 +153,8 @@ int plan_make(struct proc_plan *plan, const struct proc_spec *spec)
 	const char *path = path_of(env);
 	size_t dirs = count_dirs(path), argc = count(spec->argv), nenv = count(env);
 	size_t pointers = (dirs + 1) + (argc + 3) + (nenv + 2);
-	size_t text = strlen(path) + dirs * (argc ? strlen(spec->argv[0]) + 2 : 0) +
-		      sizeof(LISTEN_PID) + DIGITS;
+	size_t text =
+		strlen(path) + dirs * (strlen(program_of(spec)) + 2) + sizeof(LISTEN_PID) + DIGITS;
 	char **env_copy, *at;
 	int err;
 
@@ -189,7 +196,7 @@ void plan_free(struct proc_plan *plan)
 void plan_describe(const struct proc_plan *plan, char what[PROC_WHAT])
 {
 	const struct proc_spec *spec = plan->spec;
-	const char *name = spec->argv[0] ? spec->argv[0] : "";
+	const char *name = program_of(spec);
 
 	switch (plan->step) {
 	case STEP_START: snprintf(what, PROC_WHAT, "start %s", name); break;

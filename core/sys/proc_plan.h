@@ -6,6 +6,7 @@
 #define SYS_PROC_PLAN_H
 
 #include <signal.h>
+#include <stdint.h>
 
 #include "sys/proc.h"
 
@@ -35,6 +36,8 @@ struct proc_plan {
 	bool has_nofile;
 	bool keep_ids; /* not root, and told to be who we are */
 	pid_t parent;
+	uint64_t *ward; /* see wards_reserve */
+	uint64_t ward_entry;
 	void *memory; /* all of the above in one piece */
 	/* The child's report: err is 0 unless `step`, at element `at`, failed. */
 	enum proc_step step;

@@ -80,6 +80,22 @@ static void reap_failed(pid_t pid)
 		;
 }
 
+/* What is to survive us has no death signal. */
+static void reserve_ward(struct proc_plan *plan)
+{
+	const struct proc_spec *spec = plan->spec;
+
+	plan->ward = NULL;
+	if ((spec->new_group || spec->session) && spec->death_signal)
+		plan->ward = wards_reserve(&plan->ward_entry);
+}
+
+static void release_ward(struct proc_plan *plan)
+{
+	if (plan->ward)
+		__atomic_store_n(plan->ward, 0, __ATOMIC_RELEASE);
+}
+
 static int spawn(struct proc *out, struct proc_plan *plan)
 {
 	char *stack = child_stack();
@@ -88,7 +104,10 @@ static int spawn(struct proc *out, struct proc_plan *plan)
 
 	if (!stack || known_reserve())
 		return -ENOMEM;
+	reserve_ward(plan);
 	pid = clone_child(plan, stack, &pidfd);
+	if (pid < 0 || plan->err)
+		release_ward(plan);
 	if (pid < 0)
 		return pid;
 	fd_own(pidfd);
@@ -103,9 +122,6 @@ static int spawn(struct proc *out, struct proc_plan *plan)
 	*out = (struct proc){ .pid = pid,
 			      .pidfd = pidfd,
 			      .own_group = plan->spec->new_group || plan->spec->session };
-	/* What is to survive us has no death signal. */
-	if (out->own_group && plan->spec->death_signal)
-		wards_add(pid, false);
 	return 0;
 }
 

@@ -18,6 +18,7 @@ struct scoreboard_slot {
 	uint64_t accepted;        /* connections taken in all */
 	uint64_t accepting;       /* not 0 while it may be woken for new ones */
 	uint64_t active;          /* requests in flight */
+	uint64_t linger;          /* told to go, it may keep idle connections for a while */
 	uint64_t turn_started;    /* ns, when the loop's present turn began; 0 while it waits */
 	uint64_t state;           /* as its owner likes */
 	uint64_t request_started; /* ns, of the request that ran last */

@@ -32,6 +32,28 @@ static char **copy_strings(char **from, size_t n)
 	return copy;
 }
 
+/* What ps shows as the command: at most 15 bytes. */
+static void comm_set(const char *text, size_t length)
+{
+	char comm[16];
+
+	if (length >= sizeof(comm))
+		length = sizeof(comm) - 1;
+	memcpy(comm, text, length);
+	comm[length] = '\0';
+	prctl(PR_SET_NAME, comm);
+}
+
+/* A program that was started as /proc/PID/exe is called "exe". */
+static void name_itself(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+	char comm[16];
+
+	if (prctl(PR_GET_NAME, comm) == 0 && strcmp(comm, "exe") == 0)
+		comm_set(slash ? slash + 1 : program, strlen(slash ? slash + 1 : program));
+}
+
 char **title_setup(int argc, char **argv)
 {
 	char *end = argc > 0 ? argv[0] : NULL;
@@ -55,6 +77,7 @@ char **title_setup(int argc, char **argv)
 		free(env_copy);
 		return argv;
 	}
+	name_itself(argv[0]);
 	room = argv[0];
 	room_size = (size_t)(end - room);
 	environ = env_copy;
@@ -63,16 +86,9 @@ char **title_setup(int argc, char **argv)
 
 void title_set(const char *text)
 {
-	char comm[16];
-	size_t length = strcspn(text, ": ");
-
 	if (!room || room_size < 2)
 		return;
 	memset(room, 0, room_size);
 	strncpy(room, text, room_size - 1);
-	if (length >= sizeof(comm))
-		length = sizeof(comm) - 1;
-	memcpy(comm, text, length);
-	comm[length] = '\0';
-	prctl(PR_SET_NAME, comm);
+	comm_set(text, strcspn(text, ": "));
 }

@@ -1,5 +1,6 @@
 --- The access log of a worker: one line for each request. The core gathers and writes
---- them; here is what becomes of a function of the user's that makes the lines.
+--- them; here is what becomes of a function of the user's that makes the lines, and of the
+--- files that a worker writes to when they are opened anew (by the master: it opens none).
 local core = require "brood.core"
 local E = require "brood.error"
 local log = require "brood.log"
@@ -15,6 +16,7 @@ local QUIET = 10 -- seconds between two complaints about a function that raises
 --- Either a format, or a function that makes the lines.
 ---@class brood.AccessLog
 ---@field fd integer borrowed
+---@field path? string of a file
 ---@field format? "combined"|"json"
 ---@field line? brood.AccessLine
 
@@ -60,13 +62,36 @@ local function guard(line)
   end
 end
 
+local current
+
 --- From now on, log every request of this process.
 ---@param options brood.AccessLog
 ---@return true? ok, brood.Error? err
 function M.open(options)
+  current = options
   return core.http.access_log {
     fd = options.fd, format = options.format, line = options.line and guard(options.line) or nil,
   }
+end
+
+--- A file that was opened anew takes the place of stdout, of stderr or of the access log. What was logged before is
+--- written to where it was meant for.
+---@param fd integer borrowed
+---@param target integer the descriptor that becomes it
+---@return true? ok, brood.Error? err
+function M.replace(fd, target)
+  io.stdout:flush()
+  io.stderr:flush()
+  core.http.access_log_flush()
+  local ok, err = core.fd.replace(fd, target)
+  if not ok then
+    return nil, err
+  end
+  core.log.setup {} -- which looks anew at what it writes to
+  if current and current.fd == target then
+    return M.open(current)
+  end
+  return true
 end
 
 return M

@@ -5,6 +5,8 @@ local task = require "brood.task"
 local fork = require "brood.fork"
 local uv = require "luv"
 
+---@class brood.boot
+---@field argv string[] the command line, with [0]
 local M = {}
 
 -- The main task of this process: until it has ended, a dry loop means that it waits for nothing.
@@ -33,12 +35,6 @@ local function finish_status()
   end
   leave_nothing()
   return status
-end
-
---- Say what to do when the loop runs dry, in place of ending: fn returns a status, or nil to go on.
----@param fn fun(): integer?
-function M.on_dry(fn)
-  core.on_dry(fn)
 end
 
 --- Run fn(...) as the main task: its uncaught error ends the process at once with status 1.
@@ -79,6 +75,7 @@ end
 ---@param entry string module with main(argv)
 ---@param argv string[] with [0]
 function M.start(entry, argv)
+  M.argv = argv
   os.exit = exit -- luacheck: ignore 122
   uv.run = function()
     error("uv.run: brood runs the loop itself; just return, and it goes on while something is left to wait for", 2)

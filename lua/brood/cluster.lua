@@ -1,258 +1,61 @@
 --- A cluster: N forked workers that serve one app on the same listening sockets.
---- The number of them is the group's business, their life the process's; this
---- joins the two with the hooks and the worker objects that hooks are given.
-local clock = require "brood.clock"
-local core = require "brood.core"
+--- The number of them is the group's business, their life the process's, what a worker is
+--- cluster.member's; this joins them, and is what a master asks.
+local change = require "brood.cluster.change"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
+local ends = require "brood.cluster.ends"
+local generation = require "brood.cluster.generation"
 local group = require "brood.group"
-local identity = require "brood.cluster.identity"
-local inside = require "brood.cluster.inside"
+local linger = require "brood.cluster.linger"
 local log = require "brood.log"
-local note = require "brood.cluster.note"
-local preload = require "brood.cluster.preload"
-local Process = require "brood.process"
-local serve = require "brood.serve"
+local make = require "brood.cluster.member"
+local oldest_first = require "brood.group.oldest_first"
+local places = require "brood.cluster.places"
+local recycle = require "brood.cluster.recycle"
 local signals = require "brood.signals"
 local sockets = require "brood.cluster.sockets"
 local task = require "brood.task"
-local timer = require "brood.timer"
 local view = require "brood.cluster.worker"
 local watch = require "brood.cluster.watch"
 
 local QUICK = 2 -- seconds a worker has after TERM before KILL
-local SPARE = 1024 -- places of the scoreboard beside two for each worker (one that goes, one that comes)
+local STDERR = 2 -- what every process has, up to this one
 
 ---@class brood.WebCluster: brood.Emitter
 ---@field name string
 ---@field group brood.Group
+---@field generation brood.Generation what is launched is of this one
+---@field options table the generation's
+---@field hooks table<string, function> the generation's
+---@field sockets brood.Sockets the generation's
 local Cluster = emitter.mixin {}
 Cluster.__index = Cluster
 
 local M = {}
 
--- A hook runs in the task of the fork, which waits for it; what it raises is the fork's failure.
-local function run_hook(self, name, ...)
-  local fn = self.hooks[name]
-  if not fn then
-    return true
-  end
-  local ok, err = task.call(fn, ...)
-  if not ok then
-    local failure = E.new("hook", "%s", name .. ": " .. tostring(err))
-    failure.traceback = name .. ": " .. E.text(err)
-    return nil, failure
-  end
-  return true
+-- What is launched from now on is of that generation.
+local function adopt(self, gen)
+  self.generation, self.options, self.hooks, self.sockets = gen, gen.options, gen.hooks, gen.sockets
+  self.places = gen.places or self.places
+  local rollout = gen.options.rollout or {}
+  self.group.surge, self.group.pause = rollout.surge or 1, rollout.pause or 0
 end
 
--- ---- places on the scoreboard ---------------------------------------------------------------------------------------
-
--- A worker keeps its place to its end, however many come and go beside it.
-local function take_place(self, member)
-  local place = table.remove(self.free_places)
-  if not place and self.places < self.capacity then
-    self.places = self.places + 1
-    place = self.places
-  end
-  member.place = place
-  member.counters = place and function(field)
-    return self.scoreboard:get(place, field)
-  end
-end
-
-local function leave_place(self, member)
-  member.last_requests = member.counters and member.counters("requests")
-  member.told = member.counters and note.signal(member.counters("state"))
-  member.counters = nil
-  if member.place then
-    self.scoreboard:set(member.place, "accepting", 0) -- or its siblings would wait for it to take connections
-    table.insert(self.free_places, member.place)
-    member.place = nil
-  end
-end
-
--- ---- one worker -----------------------------------------------------------------------------------------------------
-
--- The child, between its fork and its app. Signals come first: a hook may wait, and they must be heard meanwhile.
-local function prepare(self, member, inner)
-  local own = note.new(self.scoreboard, member.place)
-  local serving = serve.begin(inner, member.fds, own)
-  serving.patience = self.options.graceful_timeout
-  core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
-  if member.place then
-    self.scoreboard:attach(member.place)
-  end
-  own:stage("after_fork")
-  serving.known = inside.dress(inner, member, self)
-  view.in_child(member.worker, inner)
-  local ok, err = run_hook(self, "after_fork", self.master, member.worker)
-  if not ok then
-    error(err, 0)
-  end
-  return serving, view.settle(member.worker)
-end
-
--- What a worker keeps of the master's: its sockets, and the file of its access log.
-local function keeps(self, member)
-  local fds, access_log = { unpack(member.fds) }, self.options.access_log
-  if access_log and access_log.fd > 2 then
-    fds[#fds + 1] = access_log.fd
-  end
-  return fds
-end
-
-local function new_process(self, member)
-  local o, serving = self.options, nil
-  member.fds = sockets.for_member(self, member)
-  return Process.new({
-    name = ("%s worker %d"):format(self.name, member.id),
-    main = function()
-      if self.inherited then
-        preload.tune(self.inherited)
-      end
-      serving:run(o.app, self.app, o.access_log)
-    end,
-    env = o.env, cwd = o.working_directory, umask = o.umask, user = o.user, group = o.group, limits = o.limits,
-    ready = "channel", stop_signal = "QUIT", stop_timeout = o.graceful_timeout, start_timeout = o.start_timeout,
-  }, {
-    keep = keeps(self, member), leader_alone = true,
-    where = function()
-      return member.counters and note.where(member.counters("state"), o.app)
-    end,
-    prepare = function(inner)
-      local dropped
-      serving, dropped = prepare(self, member, inner)
-      return dropped
-    end,
-  })
-end
-
--- Wait for before_fork, but no longer than somebody wants the worker: a stop must not depend on a hook's end, and a
--- start has its start_timeout.
-local function before_fork(self, member)
-  local seconds = self.hooks.before_fork and self.options.start_timeout
-  return task.run(nil, "before_fork", function(answer)
-    local limit
-    local function done(...)
-      if limit then
-        limit:cancel()
-      end
-      answer(...)
-    end
-    if seconds then
-      limit = timer.after(seconds, function()
-        done(E.new("timeout", "before_fork has not ended within %g s", seconds))
-      end)
-    end
-    member.process = {
-      state = "starting",
-      stop = function()
-        done(E.new("stopped", "told to go before its fork"))
-      end,
-    }
-    task.spawn(function()
-      local _, err = run_hook(self, "before_fork", self.master, member.worker)
-      done(err)
-    end)
+-- What a worker asks of its cluster.
+local function hear(self, member)
+  local peer = member.process.run.peer
+  peer:handle("recycle", function()
+    self.recycler:is_due(member, "max_requests")
   end)
-end
-
-local function make(self, member)
-  local worker = view.new(member, self.name)
-  member.worker = worker
-  local ok, err = before_fork(self, member)
-  if not ok then
-    return nil, err
-  end
-  take_place(self, member)
-  local process = new_process(self, member)
-  process:on("stopping", function()
-    member.pid = process.pid
-    if not member.ready_at then
-      process:hurry(signals.number("TERM"), QUICK) -- it serves nobody yet, so there is nothing to finish
-    end
+  peer:handle("reopen_all", function()
+    self:emit("reopen_all", member.worker)
   end)
-  process:on("message", function(value, fd)
-    self:emit("message", worker, value, fd)
-  end)
-  return process
+  self.recycler:watch(member)
 end
 
--- ---- the cluster ----------------------------------------------------------------------------------------------------
-
-local function describe_end(member)
-  local process, why = member.process, member.reason
-  if process.exit_signal then
-    local how = "killed by " .. process.exit_signal
-    return why == "signal" and how or ("%s (%s)"):format(how, why)
-  end
-  return ("status %s (%s)"):format(tostring(process.exit_code), why == "signal" and "signal " .. member.told or why)
-end
-
-local NO_RESTART = { stop = true, scale = true, reload = true, superseded = true }
-
--- What the status tells about the slot from now on.
-local function note_end(self, member, code, signal)
-  local slot = self.history[member.slot] or { restarts = 0 }
-  self.history[member.slot] = slot
-  if not NO_RESTART[member.reason] then
-    slot.restarts = slot.restarts + 1
-  end
-  slot.last_exit = {
-    id = member.id, pid = member.pid, code = code, signal = signal, reason = member.reason, at = clock.unix(),
-  }
-end
-
--- It may have died with a connection that it alone was woken for.
-local function look_for_it(self)
-  for _, other in pairs(self.group.members) do
-    local run = other.process.run
-    if run and run.peer then
-      run.peer:post "look"
-    end
-  end
-end
-
-local function on_exit(self, member, code, signal)
-  leave_place(self, member)
-  if signal then
-    look_for_it(self)
-  end
-  if not member.pid then
-    return -- it was never forked: nobody has heard of it
-  end
-  if member.reason == "crash" and code and member.told then
-    member.reason = "signal" -- somebody has told the worker itself to go
-  end
-  note_end(self, member, code, signal)
-  -- A start that failed has told its own story already.
-  if member.ready_at then
-    local unasked = member.reason == "crash" or member.reason == "signal" or member.reason == "timeout"
-    log[unasked and "warn" or "info"](("%s: worker %d (pid %d) ended: %s"):format(self.name, member.id,
-      member.pid, describe_end(member)))
-  end
-  self:emit("exit", member.worker, code, signal)
-end
-
---- A cluster of workers; nothing is started yet.
----@param options table as in the config, and name, hooks, master, sockets = brood.Sockets
----@return brood.WebCluster?, brood.Error? err
-function M.new(options)
-  local ok, err = identity.check(options)
-  if not ok then
-    return nil, err
-  end
-  local capacity, scoreboard = 2 * options.workers + SPARE
-  scoreboard, err = core.scoreboard.create(capacity)
-  if not scoreboard then
-    return nil, err
-  end
-  local self = setmetatable({
-    name = options.name, options = options, hooks = options.hooks or {}, sockets = options.sockets,
-    master = options.master, scoreboard = scoreboard, capacity = capacity, places = 0, free_places = {}, history = {},
-  }, Cluster)
-  self.group = group.new {
+local function new_group(self, options)
+  local members = group.new {
     name = self.name, size = options.workers, next_id = options.next_id,
     hopeless = function(failure)
       return failure.code == "app" -- the file itself is at fault: missing, no Lua, or no app
@@ -261,22 +64,50 @@ function M.new(options)
       return make(self, member)
     end,
   }
-  self.group:on("online", function(member)
+  members:on("online", function(member)
     log.info(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
     self:emit("online", member.worker)
     sockets.cover(self)
+    hear(self, member)
   end)
   for _, event in ipairs { "respawn", "faulted" } do
-    self.group:on(event, function()
+    members:on(event, function()
       sockets.cover(self)
     end)
   end
-  self.group:on("stopped", function()
+  members:on("rolled", function()
+    self.recycler:go_on()
+  end)
+  members:on("stopped", function()
     watch.remove(self)
+    self.recycler:forget()
   end)
-  self.group:on("exit", function(...)
-    on_exit(self, ...)
+  members:on("exit", function(member, ...)
+    self.recycler:ended(member)
+    ends(self, member, ...)
   end)
+  return members
+end
+
+--- A cluster of workers; nothing is started yet.
+---@param options table as in the config, and name, hooks, master, sockets = brood.Sockets
+---@return brood.WebCluster?, brood.Error? err
+function M.new(options)
+  local self = setmetatable({
+    name = options.name, master = options.master, history = {}, changes = {},
+  }, Cluster)
+  local first = generation.new(self, options)
+  local problem = first:problem()
+  if problem then
+    return nil, problem
+  end
+  local err
+  self.places, err = places.new(options.workers)
+  if not self.places then
+    return nil, err
+  end
+  self.group, self.recycler = new_group(self, options), recycle.new(self)
+  adopt(self, first)
   return self
 end
 
@@ -284,14 +115,11 @@ end
 ---@return brood.ClusterWorker[]
 function Cluster:workers()
   local list = {}
-  for _, member in pairs(self.group.members) do
+  for _, member in ipairs(oldest_first(self.group)) do
     if member.process.pid then
       list[#list + 1] = member.worker
     end
   end
-  table.sort(list, function(a, b)
-    return a.id < b.id
-  end)
   return list
 end
 
@@ -309,12 +137,9 @@ end
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:start(cb)
-  self.hurried = nil
+  self.hurried, self.lingers = nil, nil
   return task.run(cb, self.name .. ":start", function(done)
-    if not self.options.preload or self.app then
-      return start_group(self, done)
-    end
-    preload.load(self, function(err)
+    self.generation:load(function(err)
       if err then
         return done(err)
       end
@@ -323,11 +148,28 @@ function Cluster:start(cb)
   end)
 end
 
---- Stop it gracefully: requests and connections finish within graceful_timeout.
+-- What is not yet running is not wanted any more.
+local function call_off(self)
+  self.generation:cancel()
+  for each in pairs(self.changes) do
+    each.generation:cancel()
+  end
+end
+
+--- Stop it gracefully: requests and connections finish within graceful_timeout, and idle connections are closed; but
+--- with `lingers`, where somebody else serves on the same sockets, they may ask once more.
 ---@async
+---@param lingers? boolean|fun(err: brood.Error?)
 ---@param cb? fun(err: brood.Error?)
-function Cluster:stop(cb)
-  preload.cancel(self)
+function Cluster:stop(lingers, cb)
+  if type(lingers) == "function" then
+    lingers, cb = false, lingers
+  end
+  call_off(self)
+  self.lingers = lingers or false
+  if not lingers then
+    linger.no_longer(self)
+  end
   return self.group:stop(cb)
 end
 
@@ -335,12 +177,12 @@ end
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Cluster:terminate(cb)
-  preload.cancel(self)
+  call_off(self)
   if self.hurried then
     self.group:kill()
   else
     self.hurried = true
-    for _, member in pairs(self.group.members) do
+    for _, member in ipairs(oldest_first(self.group)) do
       if member.process.hurry then
         member.process:hurry(signals.number("TERM"), QUICK)
       end
@@ -362,6 +204,51 @@ function Cluster:scale(n, cb)
     self.group:scale(n, done)
     sockets.cover(self) -- those that go accept no more
   end)
+end
+
+--- A change to other options, another app, other sockets: it is tried with `probe`, and made with `commit`.
+---@param options table as for `new`
+---@return brood.Change
+function Cluster:change(options)
+  return change.new(self, options)
+end
+
+--- Be another generation from now on, and replace the workers. Called by a change.
+---@private
+---@param gen brood.Generation
+---@param first? brood.Member its first worker, on trial
+---@param done fun(err: brood.Error?, replaced: integer)
+function Cluster:become(gen, first, done)
+  watch.remove(self)
+  adopt(self, gen)
+  watch.add(self)
+  local ok, err = self.sockets:grow(gen.options.workers)
+  if not ok then
+    log.error(("%s: %s"):format(self.name, E.text(err))) -- their share of connections goes to the other slots
+  end
+  self.group:renew({
+    size = gen.options.workers, reason = "reload", first = first,
+    is_new = function(member)
+      return member.generation == gen
+    end,
+  }, done)
+  sockets.cover(self)
+end
+
+--- Hand each worker files that were opened again, in place of what it has under that number; its access log is known
+--- by its path, for the number may mean another one by now.
+---@param list brood.Reopened[]
+function Cluster:reopen(list)
+  for _, member in ipairs(oldest_first(self.group)) do
+    local access_log = member.generation and member.generation.options.access_log
+    for _, file in ipairs(member.process.post and list or {}) do
+      if file.target <= STDERR then
+        member.process:post("reopen", { target = file.target }, file.fd)
+      elseif access_log and access_log.path == file.path then
+        member.process:post("reopen", { target = access_log.fd }, file.fd)
+      end
+    end
+  end
 end
 
 --- Send a message to every worker.

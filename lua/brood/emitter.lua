@@ -17,10 +17,10 @@ end
 
 -- Lists are replaced, never changed: an emit that is under way keeps the one it began with.
 local function add(self, event, entry)
-  local all = rawget(self, "listeners")
+  local all = rawget(self, "heard")
   if not all then
     all = {}
-    rawset(self, "listeners", all)
+    rawset(self, "heard", all)
   end
   local list = { unpack(all[event] or {}) }
   list[#list + 1] = entry
@@ -62,7 +62,7 @@ end
 ---@param fn? function
 ---@return T
 function M.off(self, event, fn)
-  local all = rawget(self, "listeners")
+  local all = rawget(self, "heard")
   local old = all and all[event]
   if not old then
     return self
@@ -87,12 +87,14 @@ local function remove_entry(all, event, gone)
   all[event] = #list > 0 and list or nil
 end
 
-local function each(all, event, call)
+local function each(all, event, call, wanted)
   for _, entry in ipairs(all[event] or {}) do
-    if entry.once then
-      remove_entry(all, event, entry)
+    if not wanted or wanted(entry) then
+      if entry.once then
+        remove_entry(all, event, entry)
+      end
+      call(entry.fn)
     end
-    call(entry.fn)
   end
 end
 
@@ -100,15 +102,15 @@ end
 ---@param event string
 ---@return boolean
 function M.has_listener(self, event)
-  local all = rawget(self, "listeners")
+  local all = rawget(self, "heard")
   return all ~= nil and all[event] ~= nil
 end
 
---- Call the listeners of the event, each in a task, in the order of their
---- adding. It does not wait for one that suspends.
+--- The same for those listeners alone that wanted(entry) names, nil: all of them.
+---@param wanted? fun(entry: table): boolean
 ---@param event string
-function M.emit(self, event, ...)
-  local all = rawget(self, "listeners")
+function M.emit_to(self, wanted, event, ...)
+  local all = rawget(self, "heard")
   if event == "error" and not (all and (all.error or all["*"])) then
     core.log.write("error", ("%s: %s"):format(rawget(self, "name") or "error", E.text((...))))
     return
@@ -122,20 +124,27 @@ function M.emit(self, event, ...)
   if all[event] then
     each(all, event, function(fn)
       call(fn, unpack(args, 1, n))
-    end)
+    end, wanted)
   end
   if all["*"] then
     each(all, "*", function(fn)
       call(fn, event, unpack(args, 1, n))
-    end)
+    end, wanted)
   end
+end
+
+--- Call the listeners of the event, each in a task, in the order of their
+--- adding. It does not wait for one that suspends.
+---@param event string
+function M.emit(self, event, ...)
+  return M.emit_to(self, nil, event, ...)
 end
 
 --- Like emit, and tells whether a listener returned true before it first waited.
 ---@param event string
 ---@return boolean
 function M.ask(self, event, ...)
-  local all = rawget(self, "listeners")
+  local all = rawget(self, "heard")
   local n, args, answer = select("#", ...), { ... }, false
   each(all or {}, event, function(fn)
     task.spawn(function()
@@ -145,6 +154,31 @@ function M.ask(self, event, ...)
     end)
   end)
   return answer
+end
+
+--- All listeners that there are now, to tell them from those to come.
+---@return table<table, true>
+function M.listening(self)
+  local set = {}
+  for _, list in pairs(rawget(self, "heard") or {}) do
+    for _, entry in ipairs(list) do
+      set[entry] = true
+    end
+  end
+  return set
+end
+
+--- Take all listeners back that keep(entry) does not want; entry.fn is the function.
+---@param keep fun(entry: table): boolean
+function M.only(self, keep)
+  local all = rawget(self, "heard") or {}
+  for event, list in pairs(all) do
+    local kept = {}
+    for _, entry in ipairs(list) do
+      kept[#kept + 1] = keep(entry) and entry or nil
+    end
+    all[event] = kept[1] and kept or nil
+  end
 end
 
 --- Give a class the methods of an emitter.

@@ -18,6 +18,14 @@ function M.new(code, fmt, ...)
   return setmetatable({ message = message, code = code }, core.error_meta)
 end
 
+--- The same failure with the culprit named: "NAME: what went wrong".
+---@param name string
+---@param err brood.Error
+---@return brood.Error
+function M.of(name, err)
+  return M.new(err.code, "%s: %s", name, err.message)
+end
+
 --- The error as it was raised: tables stay what they are, text becomes an error with code "error".
 ---@param value any what `error` was called with
 ---@param traceback? string

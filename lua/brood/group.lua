@@ -1,12 +1,14 @@
 --- N processes of one kind: kept at that number, scaled, rolled. A replacement
 --- comes first and takes over the slot; the one it replaces goes when it is ready.
 --- What a member is, and what makes it ready, is its process's business.
-local clock = require "brood.clock"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
-local failure = require "brood.group.failure"
+local launch = require "brood.group.launch"
+local oldest_first = require "brood.group.oldest_first"
+local renew = require "brood.group.renew"
 local respawn = require "brood.group.respawn"
 local restart = require "brood.rules.restart"
+local roll = require "brood.group.roll"
 local scale = require "brood.group.scale"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
@@ -18,8 +20,7 @@ local task = require "brood.task"
 ---@field reason string? once it is told to go: "reload", "scale", "stop", ...
 ---@field cause string? why it is ended without that: its end is then unasked, and this its reason
 ---@field ready_at number? monotonic seconds
-local Member = {}
-Member.__index = Member
+---@field tentative boolean? on trial: it holds no slot before it is adopted, and nobody replaces it
 
 ---@class brood.Group: brood.Emitter
 ---@field name string
@@ -35,8 +36,6 @@ local M = {}
 local AFTER_READY = { immediate = 10, stable_after = 0.1, delay = 0.05, max_delay = 1 }
 local AFTER_FAILURE = { delay = 0.1, max_delay = 30 }
 local START_ATTEMPTS = 3 -- failed starts of a slot before the first start of the group counts as failed
-
-local now = clock.now
 
 --- A group; nothing is started yet.
 ---@param options table name, size, make = fn(member) -> Process, respawn, surge, pause, after_ready, after_failure;
@@ -61,6 +60,7 @@ function M.new(options)
     failures = {}, -- slot -> failed starts in a row
     given_up = {}, -- slot -> true: nobody tries again by itself
     pauses = {}, -- of rolls: fn -> true, called when the pause must not be waited for
+    coming = {}, -- replacements that are not ready yet: member -> true
   }, Group)
 end
 
@@ -134,11 +134,7 @@ local function begin_stop(self)
     self.retries[slot] = nil
   end
   self:wake_rolls()
-  local list = {}
-  for _, member in pairs(self.members) do
-    list[#list + 1] = member
-  end
-  for _, member in ipairs(list) do
+  for _, member in ipairs(oldest_first(self)) do
     self:dismiss(member, "stop")
   end
   settle_stop(self)
@@ -151,8 +147,9 @@ local function fail_start(self, err)
 end
 
 -- A first start ends at once where trying again cannot help.
-local function give_up_start(self, member, err)
-  local first = self.state == "running" and self.on_started and self:ready_count() == 0
+---@private
+function Group:give_up_start(member, err)
+  local first = self.state == "running" and self.on_started and not member.tentative and self:ready_count() == 0
   local over = first and self.hopeless and self.hopeless(err)
   if over then
     member.reason = "crash"
@@ -162,7 +159,8 @@ local function give_up_start(self, member, err)
 end
 
 -- The first start is over when each slot has a ready member or has failed often enough.
-local function settle_start(self)
+---@private
+function Group:settle_start()
   if not self.on_started or self.state ~= "running" then
     return
   end
@@ -182,7 +180,8 @@ local function settle_start(self)
 end
 
 -- The end of a member, whatever ended it; once.
-local function on_exit(self, member)
+---@private
+function Group:ended(member)
   if not self.members[member.id] then
     return
   end
@@ -193,7 +192,7 @@ local function on_exit(self, member)
     self.holders[slot] = nil
   end
   member.reason = member.reason or member.cause or respawn.reason(process)
-  if not member.ready_at and not told then
+  if not member.ready_at and not told and not member.tentative then
     self.failures[slot] = (self.failures[slot] or 0) + 1
     if not self.respawn then
       self.given_up[slot] = true
@@ -201,83 +200,20 @@ local function on_exit(self, member)
   end
   self:emit("exit", member, process.exit_code, process.exit_signal)
   answer_all(take(member, "on_gone"))
-  settle_start(self)
+  self:settle_start()
   if held and not told then
     respawn.lost(self, member)
   end
   settle_stop(self)
 end
 
-local function make(self, member)
-  local ok, process, err = xpcall(self.make, task.on_raise, member)
-  if not ok then
-    process, err = nil, E.from(process)
-  elseif process ~= nil and (type(process) ~= "table" or type(process.start) ~= "function") then
-    process, err = nil, E.new("make", "`make` of %s must return a Process, got %s", self.name, type(process))
-  elseif process == nil and err == nil then
-    err = E.new("make", "`make` of %s returned nothing", self.name)
-  end
-  if member.reason then
-    return nil, E.new("stopped", "worker %d of %s was stopped before it had started", member.id, self.name)
-  end
-  return process, err
-end
-
 --- Start a new member in a slot. done(err, member) when it is ready, or has ended without.
 ---@param slot integer
 ---@param done? fun(err: brood.Error?, member: brood.Member)
+---@param given? table what the member is to know from the start
 ---@return brood.Member
-function Group:launch(slot, done)
-  self.last_id = self.next_id and self.next_id() or self.last_id + 1
-  -- Until it has a process, which a hook may delay, it is seen as one that starts.
-  local to_come = { state = "starting" }
-  local member = setmetatable({ id = self.last_id, slot = slot, group = self, process = to_come }, Member)
-  self.members[member.id] = member
-  self.given_up[slot] = nil
-  if not self.holders[slot] then
-    self.holders[slot] = member
-  end
-  local function failed(err)
-    if not member.reason and not give_up_start(self, member, err) then
-      self.last_error = err
-      failure(self, member, err)
-    end
-    self:emit("failed", member, err)
-    if done then
-      done(err, member)
-    end
-  end
-  task.spawn(function()
-    local process, err = make(self, member)
-    if not process then
-      -- Refused before there was anything to start, by a hook for instance.
-      member.process = { state = "stopped" }
-      failed(err)
-      return on_exit(self, member)
-    end
-    member.process = process
-    process:on("exit", function()
-      on_exit(self, member)
-    end)
-    process:start(function(start_err)
-      if start_err then
-        failed(start_err)
-        if not process.run and not process.exit_code and not process.exit_signal then
-          on_exit(self, member) -- it never ran, so there is no exit to come
-        end
-        return
-      end
-      member.ready_at = now()
-      self.failing[slot] = nil
-      self.failures[slot], self.last_failure = 0, nil
-      self:emit("online", member)
-      if done then
-        done(nil, member)
-      end
-      settle_start(self)
-    end)
-  end)
-  return member
+function Group:launch(slot, done, given)
+  return launch(self, slot, done or function() end, given)
 end
 
 --- Tell one member to go; done() when nothing of it is left.
@@ -318,7 +254,7 @@ function begin_start(self, done)
       self:launch(slot)
     end
   end
-  settle_start(self)
+  self:settle_start()
 end
 
 --- Start all members. Ends well when at least one is ready and the others are, or have failed a few
@@ -377,9 +313,31 @@ function Group:scale(n, cb)
     error(("scale: a whole number of members is needed, got %s"):format(tostring(n)), 2)
   end
   return task.run(cb, self.name .. ":scale", function(done)
-    scale(self, n, done)
-    settle_start(self) -- a start that waited for the surplus waits no more
+    scale.to(self, n, done)
+    self:settle_start() -- a start that waited for the surplus waits no more
   end)
+end
+
+--- Let a member that is ready have its slot: whoever holds it is told to go. Not where the slot is no more, or has a
+--- younger one that serves already.
+---@private
+---@param member brood.Member
+---@param reason string why the present holder goes
+function Group:take_over(member, reason)
+  local slot = member.slot
+  local present = self.holders[slot]
+  member.tentative = nil
+  if slot > self.size then
+    self:dismiss(member, "scale") -- scaled down meanwhile
+  elseif present and present.id > member.id and present.ready_at then
+    self:dismiss(member, "reload") -- a later wish was granted sooner
+  elseif present ~= member then
+    self.holders[slot] = member
+    if present then
+      self:dismiss(present, reason)
+    end
+    respawn.forget(self, slot)
+  end
 end
 
 --- Replace one member: a new one first; when it is ready it takes over the slot and the old one is told to go.
@@ -388,24 +346,19 @@ end
 ---@param done fun(err: brood.Error?)
 ---@return brood.Member the new one
 function Group:replace(slot, reason, done)
-  return self:launch(slot, function(err, member)
-    if err then
-      return done(err)
+  local member, answered
+  member = self:launch(slot, function(err, new)
+    answered = true
+    self.coming[new] = nil
+    if not err then
+      self:take_over(new, reason)
     end
-    local present = self.holders[slot]
-    if slot > self.size then
-      self:dismiss(member, "scale") -- scaled down meanwhile
-    elseif present and present.id > member.id and present.ready_at then
-      self:dismiss(member, "superseded") -- a later wish was granted sooner
-    elseif present ~= member then
-      self.holders[slot] = member
-      if present then
-        self:dismiss(present, reason)
-      end
-      respawn.drop(self, slot)
-    end
-    done()
+    done(err)
   end)
+  if not answered then
+    self.coming[member] = true
+  end
+  return member
 end
 
 --- Rolls that pause look again now: the group stops, or a newer roll takes their place.
@@ -428,22 +381,20 @@ function Group:roll(reason, cb)
     reason, cb = nil, reason
   end
   return task.run(cb, self.name .. ":roll", function(done)
-    if self.state ~= "running" then
-      return done(E.new("stopped", "%s does not run", self.name))
-    end
-    local older, token = self.rolling, { replacements = {} }
-    self.rolling = token
-    self:wake_rolls()
-    for member in pairs(older and older.replacements or {}) do
-      self:dismiss(member, "superseded")
-    end
-    require("brood.group.roll")(self, token, reason or "reload", function(err, replaced)
-      if err then
-        err.replaced = replaced
-        return done(err)
-      end
-      done(nil, replaced)
-    end)
+    roll.begin(self, { reason = reason or "reload" }, done)
+  end)
+end
+
+--- Members of another kind from now on, as many as `size`: those that lack come at once, the others are rolled, and
+--- what is too much goes. `is_new(member)` knows the new kind; `first`, on trial until now, has its slot at once.
+---@async
+---@param plan {size: integer, reason: string, is_new: (fun(member: brood.Member): boolean), first: brood.Member?}
+---@param cb? fun(err: brood.Error?, replaced: integer)
+---@return integer? replaced, brood.Error? err with `replaced`
+function Group:renew(plan, cb)
+  return task.run(cb, self.name .. ":renew", function(done)
+    renew(self, plan, done)
+    self:settle_start()
   end)
 end
 

@@ -11,6 +11,7 @@ local server = require "brood.server"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
+local decode_escapes = require("brood.rules.url").decode
 local xpcall, spawn, own, on_raise = xpcall, task.spawn, task.own, task.on_raise
 
 local M = {}
@@ -29,10 +30,7 @@ local M = {}
 local Request = core.http.request
 
 local function decode(text)
-  text = text:gsub("+", " ")
-  return (text:gsub("%%(%x%x)", function(hex)
-    return string.char(tonumber(hex, 16))
-  end))
+  return decode_escapes((text:gsub("+", " ")))
 end
 
 --- The query's parameters, decoded: a repeated name is a list, one without `=` is true.
@@ -216,8 +214,8 @@ local LOOKS = { 0.2, 2, 15 }
 local served, looking = 0, nil
 
 local function look(step)
-  local before, generation = served, core.generation()
-  looking = generation
+  local before = served
+  looking = core.generation()
   timer.after(LOOKS[step], function()
     -- With traffic it comes by itself, and a full round would only cost.
     if served - before < 100 then
@@ -329,10 +327,8 @@ function M.server(handler, given)
     error("http.server: the handler must be a function(req, res), got " .. type(handler), 2)
   end
   local checked = options.check(2, given, spec, "http.server")
-  return setmetatable({ handler = handler, options = checked, listeners = {} }, Server)
+  return setmetatable({ handler = handler, options = checked }, Server)
 end
-
-M.options = spec
 
 --- Send a request: see brood.http_client.
 ---@async

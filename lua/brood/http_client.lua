@@ -6,6 +6,7 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local exchange = require "brood.http_client.exchange"
+local merged = require "brood.rules.merged"
 local message = require "brood.http_client.message"
 local net = require "brood.net"
 local options = require "brood.options"
@@ -99,22 +100,15 @@ function Streamed:read(cb)
     error("answer:read: another task is already reading this answer", 2)
   end
   return task.run(cb, "answer:read", function(done)
-    local limit
-    self.reading = true
     local seconds = self.job.timeout
-    if seconds then
-      limit = timer.after(seconds, function()
-        self.err = explain(self.job, E.new("timeout", "nothing more of the answer within %g s", seconds))
-        self:close()
-      end)
-    end
-    task.spawn(next_piece, self, function(err, bytes)
+    self.reading = true
+    task.spawn(next_piece, self, timer.limit(seconds, function()
+      self.err = explain(self.job, E.new("timeout", "nothing more of the answer within %g s", seconds))
+      self:close()
+    end, function(err, bytes)
       self.reading = nil
-      if limit then
-        limit:cancel()
-      end
       done(err, bytes)
-    end)
+    end))
   end)
 end
 
@@ -140,8 +134,8 @@ end
 
 local function open_link(job)
   return task.run(nil, "http.request", function(done)
-    job.give_up = net.start_connect(job.target.address, nil, function(err, conn)
-      job.give_up = nil
+    job.attempt = net.begin_connect(job.target.address, function(err, conn)
+      job.attempt = nil
       done(err, conn and { conn = conn, answer = core.http_answer.new(), target = job.target.address })
     end)
   end)
@@ -188,27 +182,20 @@ local function perform(job)
 end
 
 local function start(job, done)
-  local limit
-  local function finish(err, answer)
-    if job.over then
-      return
+  local function answer_once(err, answer)
+    if not job.over then
+      job.over = true
+      done(err and explain(job, err), answer)
     end
-    job.over = true
-    if limit then
-      limit:cancel()
+  end
+  local finish = timer.limit(job.timeout, function()
+    answer_once(E.new("timeout", "no %s answer within %g s", job.stream and "head of an" or "complete", job.timeout))
+    if job.attempt then
+      job.attempt:cancel()
+    elseif job.link then
+      job.link.conn.core:abort()
     end
-    done(err and explain(job, err), answer)
-  end
-  if job.timeout then
-    limit = timer.after(job.timeout, function()
-      finish(E.new("timeout", "no %s answer within %g s", job.stream and "head of an" or "complete", job.timeout))
-      if job.give_up then
-        job.give_up()
-      elseif job.link then
-        job.link.conn.core:abort()
-      end
-    end)
-  end
+  end, answer_once)
   task.spawn(function()
     local ok, answer, err = xpcall(perform, task.on_raise, job)
     if ok then
@@ -286,11 +273,7 @@ function M.get(url, given, cb)
   elseif given ~= nil and type(given) ~= "table" then
     error("http.get: the options must be a table, got " .. type(given), 2)
   end
-  local all = { url = url }
-  for name, value in pairs(given or {}) do
-    all[name] = value
-  end
-  return request(all, cb)
+  return request(merged({ url = url }, given), cb)
 end
 
 --- Close the connections that wait for another request. They close by themselves after 15 s.

@@ -207,41 +207,26 @@ function M.server(handler, given)
     error("net.server: the handler must be a function(conn), got " .. type(handler), 2)
   end
   local checked = options.check(2, given, server_spec, "net.server")
-  return setmetatable({ handler = handler, options = checked, listeners = {} }, Server)
+  return setmetatable({ handler = handler, options = checked }, Server)
 end
 
 local connect_spec = {
   timeout = { type = "duration", off = true, doc = "for the connection to be there; else what the system has" },
 }
 
--- done(err, conn) is called once; returns a function that gives up.
-local function connect(address, seconds, done)
-  local timer, attempt, err
-  attempt, err = core.net.connect(address, function(why, raw)
-    if timer then
-      timer:cancel()
-    end
+--- Begin to connect; done(err, conn) is called once, unless it is called off.
+---@param address string
+---@param done fun(err: brood.Error?, conn: brood.Conn?)
+---@return { cancel: fun(self) }? attempt nil where it has failed already
+function M.begin_connect(address, done)
+  local attempt, err = core.net.connect(address, function(why, raw)
     done(why, raw and new_conn(raw))
   end)
   if not attempt then
     done(err)
-    return function() end
   end
-  local function give_up()
-    if timer then
-      timer:cancel()
-    end
-    attempt:cancel()
-  end
-  if seconds then
-    timer = require("brood.timer").after(seconds, function()
-      attempt:cancel()
-      done(E.new("timeout", "connect to %s: no connection within %g s", address, seconds))
-    end)
-  end
-  return give_up
+  return attempt
 end
-M.start_connect = connect
 
 --- Connect to "host:port", "[v6]:port", "unix:/path" or a port of this machine. The addresses of a name are tried
 --- in turn.
@@ -263,7 +248,11 @@ function M.connect(address, given, cb)
     address = "unix:" .. address
   end
   return task.run(cb, "net.connect", function(done)
-    connect(address, seconds, done)
+    local attempt
+    attempt = M.begin_connect(address, seconds and require("brood.timer").limit(seconds, function()
+      attempt:cancel()
+      done(E.new("timeout", "connect to %s: no connection within %g s", address, seconds))
+    end, done) or done)
   end)
 end
 

@@ -27,6 +27,9 @@ local timer = require "brood.timer"
 ---@field started_at number? when the last run began, in seconds since 1970
 local Process = emitter.mixin {}
 Process.__index = Process
+for name, method in pairs(require "brood.process.talk") do
+  Process[name] = method
+end
 
 local M = { class = Process }
 
@@ -37,7 +40,9 @@ local last_id = 0
 ---@param inner? table what only brood's own rooms pass: keep (descriptors for a forked child), prepare (fn in it),
 --- raw (streams whose function gets pieces in place of lines), leader_alone (it alone is asked to end, its group is
 --- killed behind it), level (of the stack to blame for a mistake), what (is to blame, for the message), more (options),
---- where (fn that may tell what a start has not come beyond)
+--- where (fn that may tell what a start has not come beyond), sockets (passed to a program as LISTEN_FDS: fd and name),
+--- program (what is executed, in place of the command's first word), environ (in place of our own environment),
+--- frames (what to do with frames of brood's own, by name)
 ---@return brood.Process
 function M.new(given, inner)
   inner = inner or {}
@@ -146,7 +151,7 @@ local function arm_start_timeout(self, run)
       run.start_timer:cancel()
     end
     deadline = clock.now() + seconds
-    run.start_timer = timer.after(seconds, function()
+    run.start_timer = timer.patience(seconds, function()
       fail_start(self, run, E.new("timeout", "%s was not ready within %s s%s", self.name, patience, spawn.where(self)))
     end)
   end
@@ -177,7 +182,7 @@ local function spawned(self, run)
   end)
   if not watched then
     -- Nobody would hear of its end: it ends now.
-    run.failure = run.failure or E.new(err.code, "%s: %s", self.name, err.message)
+    run.failure = run.failure or E.of(self.name, err)
     ending.kill(run)
     fork.wait_for_end(self.pid)
     return on_exit(self, run)
@@ -385,63 +390,6 @@ end
 function Process:fault(err)
   if to(self, "fault") == "report" then
     self:emit("error", err)
-  end
-end
-
---- Send a message to a child that has a channel.
----@param value any
----@param fd? integer
----@return boolean? sent, brood.Error? err
-function Process:send(value, fd)
-  local peer = self.run and self.run.peer
-  if not peer then
-    return nil, E.new("stopped", "%s has no channel or does not run", self.name)
-  end
-  return peer:send(value, fd)
-end
-
---- Ask a Lua child whether its loop still turns: fn() once it says so.
----@param fn fun()
-function Process:ping(fn)
-  if self.run and self.run.peer then
-    self.run.peer:handle("pong", fn):post "ping"
-  end
-end
-
---- Write to its stdin (`stdin = "pipe"`); returns when the pipe has taken it.
----@async
----@param data string
----@param cb? fun(err: brood.Error?)
-function Process:write(data, cb)
-  if type(data) ~= "string" then
-    error("process:write: the data must be a string, got " .. type(data), 2)
-  end
-  return task.run(cb, "process:write", function(done)
-    local stdin = self.run and self.run.stdin
-    if not stdin then
-      return done(E.new("closed", "%s has no stdin to write to", self.name))
-    end
-    stdin:write(data, done)
-  end)
-end
-
---- Close its stdin, once all that was written is out: it reads the end of file.
----@async
----@param cb? fun(err: brood.Error?)
-function Process:close_stdin(cb)
-  return task.run(cb, "process:close_stdin", function(done)
-    local stdin = self.run and self.run.stdin
-    if not stdin then
-      return done()
-    end
-    stdin:finish(done)
-  end)
-end
-
--- A listener of `message` may be what its channel has been keeping messages for.
-function Process:on_listen()
-  if self.run and self.run.peer then
-    self.run.peer:listening()
   end
 end
 

@@ -2,8 +2,8 @@
 --- master holds, and ends as it is told. The master's side is brood.cluster.
 local core = require "brood.core"
 local E = require "brood.error"
+local files = require "brood.files"
 local log = require "brood.log"
-local nearest = require "brood.rules.nearest"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
@@ -16,18 +16,15 @@ local PAUSE = 150
 -- seconds, but in the last quarter of that time.
 local LAST = 2
 
+-- How long before the end of that time idle connections are closed that were kept until then: what is left is for the
+-- app's stop.
+local LAST_IDLE = 4
+
 local CALLED_ELSEWHERE = { handler = "server", handle = "server", app = "server", request = "server" }
 local SERVER_MISTAKE = "^%S+: %l+%.server: "
 local WANTED = "a handler function(req, res), a server, or {server=, start=, stop=}"
 
 local M = {}
-
---- The folder of a file comes first in package.path.
----@param path string
-function M.path_first(path)
-  local dir = path:match("^(.*)/[^/]*$") or "."
-  package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(dir, dir, package.path)
-end
 
 -- Where brood noticed a mistake is of no use to whoever made it.
 local function raise(err)
@@ -42,10 +39,11 @@ end
 
 -- What was probably meant by a table without `server`.
 local function guess(app)
+  local nearest = require "brood.rules.nearest"
   for key in pairs(app) do
     local meant = CALLED_ELSEWHERE[key] or nearest.find(key, { "server", "start", "stop" })
     if meant then
-      return (": unknown key '%s' (did you mean '%s'?)"):format(key, meant)
+      return (": unknown key '%s'%s"):format(key, nearest.hint(meant))
     end
   end
   return ""
@@ -88,7 +86,7 @@ function M.load(path)
   if not chunk then
     refuse("cannot load the app: %s", why)
   end
-  M.path_first(path)
+  files.path_first(path)
   local ok, app = task.call(chunk)
   if not ok then
     if app.code == "error" and tostring(app.message):find(SERVER_MISTAKE) then
@@ -106,6 +104,9 @@ end
 ---@field note brood.Note
 ---@field known { state: string } of `brood.worker`
 ---@field patience? number|false seconds that its end may take
+---@field max_requests? integer after so many it asks the master for a replacement
+---@field lingers? boolean while it goes: idle connections are kept
+---@field orphan? boolean its master is gone
 ---@field app? table once it serves
 local Serving = {}
 Serving.__index = Serving
@@ -143,9 +144,41 @@ local function stop_supervised_in_time(self)
   end
 end
 
---- Finish what is being served, run the app's stop, and go. The master kills what takes too long.
+-- Whether the master wants idle connections to be kept for a while: where another worker replaces this one.
+local function may_linger(self)
+  local note = self.note
+  return not self.orphan and note.place ~= nil and note.board:get(note.place, "linger") ~= 0
+end
+
+local function drop_idle(self)
+  if self.lingers then
+    self.lingers = false
+    self.app.server:close(function() end) -- the first one is still waited for
+  end
+end
+
+-- Idle connections alone must not keep it until it is killed.
+local function close_server(self)
+  local server, patience = self.app.server, self.patience
+  if type(server.linger) ~= "function" or not may_linger(self) then
+    return server:close()
+  end
+  self.lingers = true
+  if patience then
+    timer.after(patience - math.min(LAST_IDLE, patience * 0.4), function()
+      drop_idle(self)
+    end):unref()
+  end
+  return server:linger()
+end
+
+--- Finish what is being served, run the app's stop, and go. The master kills what takes too long. Asked again, it looks
+--- whether idle connections may still be kept.
 function Serving:quit()
   if self.quitting then
+    if self.lingers and not may_linger(self) then
+      drop_idle(self)
+    end
     return
   end
   self.quitting = true
@@ -156,7 +189,7 @@ function Serving:quit()
   stop_supervised_in_time(self)
   task.spawn(function()
     local finished = task.async(function()
-      self.app.server:close()
+      close_server(self)
     end)
     close_listeners(self)
     self.worker:emit("stopping")
@@ -187,6 +220,17 @@ local function listen_too(self, fd)
   end
 end
 
+-- The master has opened a file anew: stdout, stderr or the access log.
+local function reopen(value, fd)
+  if fd then
+    local ok, err = require("brood.access_log").replace(fd, value.target)
+    core.fd.close(fd)
+    if not ok then
+      log.error("cannot go on in a log that was opened anew: " .. err)
+    end
+  end
+end
+
 local function watch_signals(self)
   signals.on("QUIT", function()
     self.note:told("QUIT")
@@ -198,8 +242,12 @@ local function watch_signals(self)
       self:leave(0)
     end)
   end
+  -- It has no rights to open them itself, and the others should not go on in the old ones.
+  signals.on("USR1", function()
+    self.worker.peer:post "reopen_all"
+  end)
   -- Meant for the master, and sent to all that bear the name: nothing to die of.
-  for _, name in ipairs { "HUP", "USR1", "USR2" } do
+  for _, name in ipairs { "HUP", "USR2" } do
     signals.on(name, function()
       log.debug(name .. " means nothing to a worker")
     end)
@@ -219,8 +267,10 @@ function M.begin(worker, fds, note)
     listen_too(self, fd)
   end)
   worker.peer:handle("look", core.listener.look)
+  worker.peer:handle("reopen", reopen)
   worker.peer:hold_loop(true) -- how long it may wait for nothing is the master's decision
   function worker.master_gone()
+    self.orphan = true
     self:quit()
   end
   return self
@@ -251,6 +301,11 @@ function Serving:run(path, loaded, access_log)
     raise(err)
   end
   self.app = app
+  if self.max_requests then
+    core.http.request_limit(self.max_requests, function()
+      self.worker.peer:post("recycle", "max_requests")
+    end)
+  end
   self.note:stage("ready")
   self.known.state = self.quitting and "stopping" or "ready"
   self.worker:ready()

@@ -39,32 +39,11 @@ local function has_stopped(self, stopped)
   end
 end
 
--- The entry of `listen` as the core takes it: mode, owner and group as numbers.
-local function identity(entry)
-  local duration = require "brood.rules.duration"
-  local copy, err = {}, nil
-  for key, value in pairs(entry) do
-    copy[key] = value
-  end
-  copy.mode = entry.mode and duration.parse_mode(entry.mode)
-  for name, field in pairs { owner = "uid", group = "gid" } do
-    if entry[name] ~= nil and not err then
-      local found
-      found, err = core.privileges[name == "owner" and "lookup_user" or "lookup_group"](entry[name])
-      copy[field] = found and found[field]
-    end
-  end
-  if err then
-    return nil, err
-  end
-  return copy
-end
-
 local function open_listener(where)
   if type(where) == "table" then
-    local entry, err = identity(where)
+    local entry, err = require "brood.listen_entry"(where)
     if not entry then
-      return nil, E.new(err.code, "cannot listen on %s: %s", where.address, err.message)
+      return nil, err
     end
     return core.listener.open(entry)
   end
@@ -181,28 +160,60 @@ function Server:address()
   return unpack(list)
 end
 
---- Accept no more, let what is in progress finish, and wait for that.
+-- Whom one wakes may start and stop others.
+local function each_stopping(self, fn)
+  local list = {}
+  for each in pairs(self.stopping) do
+    list[#list + 1] = each
+  end
+  for _, each in ipairs(list) do
+    fn(each)
+  end
+end
+
+local function begin_close(self, linger, done)
+  local current, listeners = self.core, self.listeners
+  self.core, self.listeners = nil, {}
+  listening[self] = nil
+  if not current and next(self.stopping) == nil then
+    return done(nil)
+  end
+  table.insert(self.closers, done)
+  if not linger then
+    each_stopping(self, function(each)
+      each:shutdown()
+    end)
+  end
+  if current then
+    self.stopping[current] = true
+    current:shutdown(function()
+      has_stopped(self, current)
+    end, linger)
+  end
+  close_listeners(listeners)
+end
+
+--- Accept no more, let what is in progress finish, and wait for that. Connections that are idle are closed, also those
+--- that a `linger` has kept.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 ---@return true? ok, brood.Error? err
 function Server:close(cb)
   state(self)
   return task.run(cb, "server:close", function(done)
-    local current, listeners = self.core, self.listeners
-    self.core, self.listeners = nil, {}
-    listening[self] = nil
-    if current then
-      self.stopping[current] = true
-    elseif next(self.stopping) == nil then
-      return done(nil)
-    end
-    table.insert(self.closers, done)
-    if current then
-      current:shutdown(function()
-        has_stopped(self, current)
-      end)
-    end
-    close_listeners(listeners)
+    begin_close(self, false, done)
+  end)
+end
+
+--- Like `close`, but an idle HTTP connection stays until its client has had one more answer, with `Connection: close`,
+--- or until a `close`: so nobody's request meets a connection that has just been closed.
+---@async
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err
+function Server:linger(cb)
+  state(self)
+  return task.run(cb, "server:linger", function(done)
+    begin_close(self, true, done)
   end)
 end
 
@@ -214,13 +225,9 @@ function Server:destroy()
   if current then
     current:close()
   end
-  local stopping = {} -- whom one wakes may start and stop others
-  for each in pairs(self.stopping) do
-    stopping[#stopping + 1] = each
-  end
-  for _, each in ipairs(stopping) do
+  each_stopping(self, function(each)
     each:close()
-  end
+  end)
   close_listeners(listeners)
 end
 
@@ -228,7 +235,7 @@ end
 ---@param open_core fun(self): userdata?, brood.Error?
 function M.class(open_core)
   local class = { open_core = open_core, listen = Server.listen, address = Server.address, close = Server.close,
-    destroy = Server.destroy }
+    linger = Server.linger, destroy = Server.destroy }
   class.__index = class
   return class
 end

@@ -339,19 +339,9 @@ function Task:wait(timeout, cb)
     if self.ended then
       return done(self.err, unpack(self.values or {}, 1, self.count or 0))
     end
-    local timer
-    local function answer(...)
-      if timer then
-        timer:cancel()
-      end
-      done(...)
-    end
-    self.waiters[#self.waiters + 1] = answer
-    if seconds then
-      timer = require("brood.timer").after(seconds, function()
-        done(E.new("timeout", "the task has not ended within %s s", seconds))
-      end)
-    end
+    self.waiters[#self.waiters + 1] = seconds and require("brood.timer").limit(seconds, function()
+      done(E.new("timeout", "the task has not ended within %s s", seconds))
+    end, done) or done
   end)
 end
 

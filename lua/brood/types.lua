@@ -19,6 +19,7 @@
 ---@field workers? integer how many processes serve (one per cpu)
 ---@field timeout? brood.duration|false a worker whose event loop has not turned for so long is killed (60)
 ---@field preload? boolean load the app in the master before forking, so that workers share its memory (false)
+---@field daemonize? boolean run in the background; the command returns once the daemon serves (false)
 ---@field working_directory? string of master and workers (the folder of the config)
 ---@field user? string|integer that workers become for good
 ---@field group? string|integer that workers become for good
@@ -27,13 +28,20 @@
 ---@field env? table<string, string|number|false> added to the master's; false removes a variable
 ---@field graceful_timeout? brood.duration|false how long a worker may finish its requests (30)
 ---@field start_timeout? brood.duration|false a worker must be ready within it (30)
+---@field max_requests? integer|false a worker is replaced after so many
+---@field max_requests_jitter? integer|false up to so many more, by chance
+---@field max_memory? brood.size|false a worker that has grown beyond it is replaced
+---@field max_lifetime? brood.duration|false a worker is replaced after so long
+---@field rollout? {surge?: integer, pause?: brood.duration} how a reload replaces workers ({surge = 1, pause = 0})
 ---@field pidfile? string where the master writes its pid while it runs
 ---@field stdout_path? string the file that stdout goes to
 ---@field stderr_path? string the file that stderr and the log go to
 ---@field access_log? string|brood.AccessLine|false a line for each request: a path, "-" for stdout, or who makes it
 ---@field clusters? table<string, brood.ClusterConfig> further groups of workers by name; the top-level one is named web
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
+---@field signals? table<string, brood.SignalAction> what signals do, where it is not the usual
 ---@field on_start? fun(master: brood.Master, why: string) in the master before its first fork; raising fails the start
+---@field before_exec? fun(master: brood.Master) in the master, before an upgrade; raising cancels it
 ---@field before_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the master; raising cancels that fork
 ---@field after_fork? fun(master: brood.Master, worker: brood.ClusterWorker) in the new worker, before its app is loaded
 ---@field worker_ready? fun(master: brood.Master, worker: brood.ClusterWorker) in the master
@@ -45,10 +53,15 @@
 
 ---@alias brood.Limit brood.size|"unlimited"|{soft: brood.size|"unlimited", hard: brood.size|"unlimited"}
 
+---@alias brood.SignalAction
+---| "reload"|"quit"|"terminate"|"scale_up"|"scale_down"|"drain"|"reopen"|"upgrade"
+---| fun(master: brood.Master)
+---| false nothing
+
 ---@alias brood.WorkerExitHook
 ---| fun(master: brood.Master, worker: brood.ClusterWorker, code: integer?, signal: string?)
 
---- A port, "host:port", "[v6]:port", "unix:/path", or a table.
+--- A port, "host:port", "[v6]:port", "unix:/path", "fd:NAME" (a socket that was passed), or a table.
 ---@alias brood.ListenAddress string|integer|brood.ListenTable
 
 ---@class brood.ListenTable
@@ -163,7 +176,8 @@
 ---@field on fun(self, event: "message", fn: fun(worker: brood.ClusterWorker, value: any, fd: integer?)): brood.Master
 ---@field on fun(self, event: "online", fn: fun(worker: brood.ClusterWorker)): brood.Master
 ---@field on fun(self, event: "exit", fn: brood.WorkerExitEvent): brood.Master
----@field on fun(self, event: "ready"|"stopping"|"stopped", fn: fun()): brood.Master
+---@field on fun(self, event: "ready"|"reloading"|"stopping"|"stopped", fn: fun()): brood.Master
+---@field on fun(self, event: "reloaded", fn: fun(err: brood.Error?)): brood.Master
 ---@field on fun(self, event: "error", fn: fun(err: brood.Error, worker: brood.ClusterWorker)): brood.Master
 
 ---@alias brood.WorkerExitEvent fun(worker: brood.ClusterWorker, code: integer?, signal: string?)

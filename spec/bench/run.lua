@@ -4,15 +4,15 @@
 ---
 --- Nothing here is a test: figures depend on the machine and on what else runs on it. The binary that runs this file is
 --- the one measured.
-local root = arg[0]:match("^(.*)/spec/bench/run.lua$") or "."
-package.path = ("%s/?.lua;%s"):format(root, package.path)
+local uv = require "luv"
+local root = assert(uv.fs_realpath(arg[0]:match("^(.*)/spec/bench/run.lua$") or "."))
+package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(root, root, package.path)
 
 local E = require "brood.error"
 local report = require "spec.bench.lib.report"
 local temp = require "spec.support.temp"
-local uv = require "luv"
 
-local names = { "http", "replace", "start", "memory", "preload", "spawn", "messages" }
+local names = { "http", "replace", "start", "memory", "preload", "spawn", "messages", "never_drops" }
 
 local function chosen()
   if not arg[1] or arg[1] == "" then

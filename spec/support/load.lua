@@ -109,13 +109,7 @@ end
 
 -- The connections of a process, as the ports of the clients.
 local function clients_of(pid, port)
-  local inodes, ports, n = {}, {}, 0
-  for _, target in pairs(s.fds(pid)) do
-    local inode = target:match "^socket:%[(%d+)%]"
-    if inode then
-      inodes[inode] = true
-    end
-  end
+  local inodes, ports, n = s.socket_inodes(pid), {}, 0
   for line in io.lines "/proc/net/tcp" do
     local at, peer, inode = line:match "^%s*%d+: %x+:(%x+) %x+:(%x+) %x+ %S+ %S+ %S+%s+%d+%s+%d+%s+(%d+)"
     if at and tonumber(at, 16) == port and inodes[inode] then

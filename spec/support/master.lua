@@ -11,7 +11,26 @@ local M = {}
 local Master = {}
 Master.__index = Master
 
+M.class = Master
+
 local HELLO = 'return function(req, res) res:finish("hello\\n") end'
+
+---For apps: note(...) writes a line for Master:notes(), wherever the app goes later.
+M.NOTE = [[
+local brood, posix = require "brood", require "brood.posix"
+local where = require("luv").cwd() .. "/notes"
+local function note(...)
+  local file = io.open(where, "a")
+  file:write(table.concat({ ... }, " "), "\n")
+  file:close()
+end
+]]
+
+---An app that sends back what comes, in capitals, for Master:echoes().
+M.ECHO = [[
+return require("brood.net").server(function(conn)
+  for chunk in conn:chunks() do conn:write(chunk:upper()) end
+end)]]
 
 local CONFIG = [[
 local brood, posix = require "brood", require "brood.posix"
@@ -36,17 +55,56 @@ return {
 ---@return spec.Master
 function M.start(options)
   options = options or {}
-  local dir = s.temp_dir()
-  local config = CONFIG:format(dir, options.workers or 2, options.config or "")
-  s.write_file(dir .. "/brood.lua", (options.before or "") .. "\n" .. config)
-  s.write_file(dir .. "/app.lua", options.app or HELLO)
-  for name, text in pairs(options.files or {}) do
-    s.write_file(dir .. "/" .. name, text)
+  local dir = options.dir or s.temp_dir()
+  local self = setmetatable({ dir = dir, control = dir .. "/control.sock" }, Master)
+  self:write(options)
+  local args = options.args and options.args.whole or { "run", dir .. "/brood.lua", unpack(options.args or {}) }
+  self.program = s.start({ options.binary or s.binary, unpack(args) }, { env = options.env, cwd = options.cwd })
+  return self
+end
+
+---Write another config, and other files, for a reload: what is not given is as `M.start` has it; without `app` that
+---file stays as it is.
+---@param options { config?: string, app?: string, workers?: integer, files?: table<string, string>, before?: string }
+function Master:write(options)
+  local config = CONFIG:format(self.dir, options.workers or 2, options.config or "")
+  s.write_file(self.dir .. "/brood.lua", (options.before or "") .. "\n" .. config)
+  if options.app or not self.program then
+    s.write_file(self.dir .. "/app.lua", options.app or HELLO)
   end
-  local args = { "run", dir .. "/brood.lua", unpack(options.args or {}) }
-  return setmetatable({
-    program = s.brood(args, { env = options.env, cwd = options.cwd }), dir = dir, control = dir .. "/control.sock",
-  }, Master)
+  for name, text in pairs(options.files or {}) do
+    s.write_file(self.dir .. "/" .. name, text)
+  end
+end
+
+local OUTCOMES = { "reloaded in ", "the reload failed", "the reload was halted" }
+
+-- How many reloads are over.
+local function outcomes(self)
+  local n, text = 0, self:log()
+  for _, outcome in ipairs(OUTCOMES) do
+    n = n + select(2, text:gsub(outcome, ""))
+  end
+  return n
+end
+
+---HUP, and wait for its outcome. Returns whether it went well, and what the log says of it.
+---@param options? table as for `write`, which comes first
+---@return boolean ok, string log
+function Master:hup(options)
+  self:address()
+  if options then
+    self:write(options)
+  end
+  local before, at = outcomes(self), #self:log()
+  self.program:kill "HUP"
+  s.wait(function()
+    return outcomes(self) > before
+  end, 15 * s.slow, function()
+    return "the outcome of a reload\n" .. self:log()
+  end)
+  local text = self:log():sub(at + 1)
+  return text:find "reloaded in " ~= nil, text
 end
 
 ---Wait until it serves; returns its first address.
@@ -62,6 +120,25 @@ end
 ---@param path? string
 function Master:get(path)
   return s.get(self:address(), path)
+end
+
+---Have it send back a word in capitals, as M.ECHO does.
+function Master:echoes()
+  local socket = s.connect(self:address())
+  socket:send "hello"
+  socket:receive "HELLO"
+  socket:close()
+end
+
+---Bring about that a hook is called which nothing but an end calls.
+---@param hook string
+function Master:bring_about(hook)
+  if hook == "worker_exit" then
+    require("luv").kill(self:pids()[1], "sigkill")
+  elseif hook == "on_stop" then
+    self:address()
+    self.program:kill "QUIT"
+  end
 end
 
 ---What the control server answers: the status, and the decoded body.

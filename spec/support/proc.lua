@@ -1,5 +1,6 @@
 --- The process table, from /proc: what a process has open, who its children are, whether it lives.
 local uv = require "luv"
+local waiting = require "spec.support.wait"
 
 local M = {}
 
@@ -111,6 +112,36 @@ end
 function M.alive(pid)
   local stat = M.stat(pid)
   return stat ~= nil and stat.state ~= "Z" and stat.state ~= "X"
+end
+
+---Wait until none of these processes runs any more.
+---@param pids integer[]
+---@param seconds number
+function M.gone(pids, seconds)
+  waiting.wait(function()
+    for _, pid in ipairs(pids) do
+      if M.alive(pid) then
+        return false
+      end
+    end
+    return true
+  end, seconds, function()
+    return "the end of " .. table.concat(pids, ", ")
+  end)
+end
+
+---The inodes of a process's sockets, as they stand in /proc/net: a set.
+---@param pid integer
+---@return table<string, true>
+function M.socket_inodes(pid)
+  local inodes = {}
+  for _, target in pairs(M.fds(pid)) do
+    local inode = target:match "^socket:%[(%d+)%]"
+    if inode then
+      inodes[inode] = true
+    end
+  end
+  return inodes
 end
 
 ---A field of /proc/PID/status, as text: s.status_field(pid, "Uid").

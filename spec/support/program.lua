@@ -83,6 +83,17 @@ function M.script(text, args, options)
   return M.brood({ "exec", temp.write_file("script.lua", text), unpack(args or {}) }, options)
 end
 
+---Where a program stands that the machine may have, as PATH says.
+---@param program string
+---@return string?
+function M.path_of(program)
+  for dir in (os.getenv("PATH") or ""):gmatch("[^:]+") do
+    if uv.fs_access(dir .. "/" .. program, "X") then
+      return dir .. "/" .. program
+    end
+  end
+end
+
 ---Run to the end: what it wrote, and how it ended. Raises if it takes longer than `options.timeout` (10 s).
 ---@param argv string[]
 ---@param options? table as for start, and timeout

@@ -39,6 +39,16 @@ function M.connect(address)
     self:close()
     error("connect " .. address .. ": " .. why, 2)
   end
+  self:resume()
+  return self
+end
+
+---Take in nothing more, until resume().
+function Socket:pause()
+  self.handle:read_stop()
+end
+
+function Socket:resume()
   self.handle:read_start(function(err, data)
     if data then
       self.received = self.received .. data
@@ -46,7 +56,6 @@ function M.connect(address)
       self.eof, self.err = true, err
     end
   end)
-  return self
 end
 
 ---@param data string

@@ -2,6 +2,7 @@
 local ffi = require "ffi"
 local lu = require "luaunit"
 local cjson = require "cjson"
+local h = require "spec.support.http"
 local s = require "spec.support"
 local master = require "spec.support.master"
 
@@ -33,15 +34,6 @@ local function get(path, more)
   return ("GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n"):format(path, more or "")
 end
 
-local function exchange(address, bytes)
-  local socket = s.connect(address)
-  socket:send(bytes)
-  socket:shutdown()
-  local got = socket:receive_all()
-  socket:close()
-  return got
-end
-
 local function lines_of(text)
   local lines = {}
   for line in text:gmatch("([^\n]*)\n") do
@@ -70,13 +62,13 @@ return {
   ["each request is a line in the combined format, at once and in a file made for it"] = function()
     local m, address = serve '"access.log"'
     local read = file_of(m, "access.log")
-    exchange(address, get("/a?b=1", "Referer: http://x/y\r\nUser-Agent: spec/1\r\n"))
+    h.exchange(address, get("/a?b=1", "Referer: http://x/y\r\nUser-Agent: spec/1\r\n"))
     lu.assertStrMatches(expect_lines(read, 1)[1],
       "127%.0%.0%.1 %- %- " .. STAMP .. ' "GET /a%?b=1 HTTP/1%.1" 200 12 "http://x/y" "spec/1"')
-    exchange(address, "HEAD / HTTP/1.0\r\n\r\n")
-    exchange(address, get "/empty" .. get "/stream" .. get "/raise")
-    exchange(address, get "/slow")
-    exchange(address, get "/big")
+    h.exchange(address, "HEAD / HTTP/1.0\r\n\r\n")
+    h.exchange(address, get "/empty" .. get "/stream" .. get "/raise")
+    h.exchange(address, get "/slow")
+    h.exchange(address, get "/big")
     local lines = expect_lines(read, 7)
     for i, want in ipairs { '"HEAD / HTTP/1.0" 200 0 "-" "-"', '"GET /empty HTTP/1.1" 204 0 "-" "-"',
       '"GET /stream HTTP/1.1" 200 10 "-" "-"', '"GET /raise HTTP/1.1" 500 26 "-" "-"',
@@ -88,10 +80,10 @@ return {
 
   ["a client forges no line: quotes, controls and what is not ASCII are escaped; refusals are logged"] = function()
     local m, address = serve '"access.log"'
-    exchange(address, get("/", 'Referer: a" 200 1 "\\\r\nUser-Agent: \195\164\255\r\n'))
-    exchange(address, "GET /\27[31m\" HTTP/1.1\r\nHost: a\r\n\r\n")
-    exchange(address, "\22\3\1")
-    exchange(address, "GET / HTTP/1.1\r\n\r\n")
+    h.exchange(address, get("/", 'Referer: a" 200 1 "\\\r\nUser-Agent: \195\164\255\r\n'))
+    h.exchange(address, "GET /\27[31m\" HTTP/1.1\r\nHost: a\r\n\r\n")
+    h.exchange(address, "\22\3\1")
+    h.exchange(address, "GET / HTTP/1.1\r\n\r\n")
     local lines = expect_lines(file_of(m, "access.log"), 4)
     lu.assertStrContains(lines[1], '200 12 "a\\x22 200 1 \\x22\\x5C" "\\xC3\\xA4\\xFF"')
     lu.assertStrContains(lines[2], '"GET /\\x1B[31m\\x22 HTTP/1.1" 400 ')
@@ -103,9 +95,9 @@ return {
 
   ["with --log-format json each line is an object, and valid UTF-8 whatever came"] = function()
     local m, address = serve('"-"', { args = { "--log-format", "json" } })
-    exchange(address, get("/a%20b?x=1&y", 'Referer: "\\\r\nUser-Agent: \195\164\255\237\160\128\r\n'))
-    exchange(address, get "/slow")
-    exchange(address, "\22\255\r\n\r\n")
+    h.exchange(address, get("/a%20b?x=1&y", 'Referer: "\\\r\nUser-Agent: \195\164\255\237\160\128\r\n'))
+    h.exchange(address, get "/slow")
+    h.exchange(address, "\22\255\r\n\r\n")
     local lines = expect_lines(function() return m.program:stdout() end, 3)
     local first, slow, refused = cjson.decode(lines[1]), cjson.decode(lines[2]), cjson.decode(lines[3])
     lu.assertStrMatches(first.time, "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ")
@@ -127,9 +119,9 @@ return {
       return ("%s|%d|%d|%s|%s\nforged\27"):format(req.path, status, bytes, seconds >= 0, req.headers.host)
     end]]
     for _, path in ipairs { "/1", "/raise", "/raise", "/empty", "/slow", "/stream" } do
-      lu.assertStrMatches(exchange(address, get(path)), "HTTP/1.1 %d%d%d .*")
+      lu.assertStrMatches(h.exchange(address, get(path)), "HTTP/1.1 %d%d%d .*")
     end
-    exchange(address, "nonsense\r\n\r\n")
+    h.exchange(address, "nonsense\r\n\r\n")
     local lines = expect_lines(function() return m.program:stdout() end, 3)
     lu.assertEquals(lines, { "/1|200|12|true|a\\nforged\\x1B", "/slow|200|12|true|a\\nforged\\x1B",
       "nonsense|400|16|true|nil\\nforged\\x1B" })
@@ -146,7 +138,7 @@ return {
     reset:send(get "/begin")
     reset:receive "begun" -- what comes before a reset may be lost with it
     reset.handle:close_reset()
-    exchange(address, get "/slow?half")
+    h.exchange(address, get "/slow?half")
     local cut = s.connect(address)
     cut:send(get "/big?cut")
     cut:receive "xxxx"
@@ -187,8 +179,8 @@ return {
 
   ["a function that waits is told that it must not"] = function()
     local m, address = serve [[function(req) require("brood").sleep(0.01) return "late" end]]
-    lu.assertStrContains(exchange(address, get "/1"), "Hello World")
-    lu.assertStrContains(exchange(address, get "/slow"), "Hello World")
+    lu.assertStrContains(h.exchange(address, get "/1"), "Hello World")
+    lu.assertStrContains(h.exchange(address, get "/slow"), "Hello World")
     m.program:expect "access_log: a function for access_log must not wait, and brood.sleep does\n"
     stop(m)
   end,
@@ -197,7 +189,7 @@ return {
     local m, address = serve '"/dev/full"'
     for _ = 1, 3 do
       for i = 1, 20 do
-        lu.assertStrContains(exchange(address, get("/" .. i)), "Hello World")
+        lu.assertStrContains(h.exchange(address, get("/" .. i)), "Hello World")
       end
     end
     m.program:expect "access log: %d+ lines? lost: No space left on device"
@@ -235,7 +227,7 @@ return {
     end
     drain()
     s.wait(function()
-      exchange(address, get "/again")
+      h.exchange(address, get "/again")
       return drain():find "/again"
     end, 5, "a line after the pipe was emptied")
     stop(m)
@@ -255,7 +247,7 @@ return {
     local p = s.start({ "/bin/sh", "-c", '"$0" run brood.lua | true', s.binary }, { cwd = dir })
     local address = "127.0.0.1:" .. p:expect("workers serve 127%.0%.0%.1:(%d+)", 20)
     for _ = 1, 3 do
-      lu.assertStrContains(exchange(address, get "/"), "Hello World")
+      lu.assertStrContains(h.exchange(address, get "/"), "Hello World")
     end
     p:expect "access log: %d+ lines? lost: Broken pipe"
     local pid = p:stderr():match "worker 1 %(pid (%d+)%) is ready"

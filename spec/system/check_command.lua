@@ -1,4 +1,5 @@
---- `brood check`: what is wrong with a config, or what it amounts to; nothing is started either way.
+--- `brood check`: what is wrong with a config (what brood.cli.preflight finds included), or what it amounts to; nothing
+--- is started either way.
 local lu = require "luaunit"
 local s = require "spec.support"
 local uv = require "luv"

@@ -116,6 +116,70 @@ return {
     lu.assertFalse(s.exists(dir .. "/database.sock"))
   end,
 
+  ["production: deployments, an upgrade and rotated logs lose nothing, and workers have no privileges"] = function()
+    local dir = s.open_temp_dir()
+    s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "production", dir) }
+    local database = s.brood({ "exec", "database.lua", "database.sock" }, { cwd = dir })
+    database:expect "the database listens\n"
+    local p = s.brood { "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }
+    local function logged(name, pattern)
+      local found
+      s.wait(function()
+        found = (s.read_file(dir .. "/" .. name) or ""):match(pattern)
+        return found
+      end, 15, function()
+        return ("'%s' in %s:\n%s"):format(pattern, name, tostring(s.read_file(dir .. "/" .. name)))
+      end)
+      return found
+    end
+    local function signal(name, file)
+      require("luv").kill(tonumber(s.read_file(dir .. "/" .. file)), name)
+    end
+    local address = logged("brood.log", "serve (%S+)")
+    lu.assertStrMatches(s.get(address, "/").body, "release unknown, visit 1, worker %d\n")
+    lu.assertEquals(s.get(address, "/health").body, "ready\n")
+    local worker = tonumber(logged("deploy.log", "worker 1 %(pid (%d+)%) serves"))
+    local posix = require "brood.posix"
+    local user = posix.getuid() == 0 and posix.getpwnam("nobody").uid or posix.getuid()
+    lu.assertEquals(tonumber(s.status_field(worker, "Uid"):match "^%d+"), user)
+
+    s.write_file(dir .. "/RELEASE", "2.0\n")
+    signal("sighup", "brood.pid")
+    logged("brood.log", "reloaded in ")
+    s.wait(function() -- an old worker may answer what it has accepted before
+      return s.get(address, "/").body:find "^release 2%.0, visit %d+, worker %d\n"
+    end)
+    s.write_file(dir .. "/app.lua", "this is no Lua")
+    signal("sighup", "brood.pid")
+    logged("brood.log", "the reload failed")
+    lu.assertStrMatches(s.get(address, "/").body, "release 2%.0, visit %d+, worker %d\n")
+    s.run { "cp", example "production/app.lua", dir }
+
+    signal("sigusr2", "brood.pid")
+    logged("brood.log", "serves beside this one")
+    signal("sigquit", "brood.pid.oldbin")
+    lu.assertEquals({ p:wait() }, { 0 })
+    local new = tonumber(s.read_file(dir .. "/brood.pid"))
+    s.wait(function() return not s.exists(dir .. "/brood.pid.oldbin") end)
+    lu.assertStrMatches(s.get(address, "/").body, "release 2%.0, visit %d+, worker %d\n")
+    os.rename(dir .. "/access.log", dir .. "/access.log.1")
+    signal("sigusr1", "brood.pid")
+    logged("brood.log", "opened anew")
+    s.wait(function()
+      s.get(address, "/health")
+      return (s.read_file(dir .. "/access.log") or ""):find '"GET /health HTTP/1.1" 200'
+    end)
+
+    signal("sigquit", "brood.pid")
+    s.gone({ new }, 15)
+    for _, line in ipairs { "start of release unknown, deployment 1", "reload of release 2%.0, deployment 2",
+      "worker 1 %(pid %d+%) is gone: reload, status 0, after %d+ requests", "upgrade to a new binary",
+      "upgrade of release 2%.0, deployment %d", "Z stop\n" } do
+      lu.assertStrMatches(s.read_file(dir .. "/deploy.log"), ".*" .. line .. ".*")
+    end
+    database:stop()
+  end,
+
   ["streaming: events end with the worker, a download is taken slowly, an upload is counted"] = function()
     local p = s.brood { "run", example "streaming/brood.lua", "-l", "127.0.0.1:0", "-w", "1", "--control", "false" }
     local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")

@@ -34,17 +34,9 @@ local function serve(options, config)
   return masters.start { app = APP:format(options or ""), config = config or "limits = { nofile = 4096 }," }
 end
 
-local function path_of(program)
-  for dir in (os.getenv("PATH") or ""):gmatch("[^:]+") do
-    if require("luv").fs_access(dir .. "/" .. program, "X") then
-      return dir .. "/" .. program
-    end
-  end
-end
-
 -- Run a foreign program to its end; it must succeed and say nothing on stderr.
 local function run(program, args, seconds)
-  local path = path_of(program)
+  local path = s.path_of(program)
   lu.skipIf(not path, program .. " is not installed")
   local result = s.run({ path, unpack(args) }, { timeout = seconds or 30 })
   lu.assertEquals(result.stderr, "", program)
@@ -87,7 +79,7 @@ return {
     local master = serve()
     local base = "http://" .. master:address()
     lu.assertEquals(curl("--http2", "-w", "%{http_version}", base .. "/up"), "hello GET /up\n1.1")
-    local path = path_of "curl"
+    local path = s.path_of "curl"
     local refused = s.run({ path, "-sS", "--max-time", "10", "--http2-prior-knowledge", base .. "/" })
     lu.assertTrue(refused.code ~= 0 and refused.code ~= 28, refused.stderr) -- 28: it had to wait for its timeout
     healthy(master)

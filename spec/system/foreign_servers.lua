@@ -9,17 +9,9 @@ io.stdout:setvbuf "line"
 local base = "http://127.0.0.1:" .. arg[1]
 ]]
 
-local function path_of(program)
-  for dir in (os.getenv("PATH") or ""):gmatch("[^:]+") do
-    if require("luv").fs_access(dir .. "/" .. program, "X") then
-      return dir .. "/" .. program
-    end
-  end
-end
-
 -- Start a foreign server that prints its port, and run a script of ours against it.
 local function against(program, args, text, expected)
-  local path = path_of(program)
+  local path = s.path_of(program)
   lu.skipIf(not path, program .. " is not installed")
   local server = s.start { path, unpack(args) }
   local port = server:expect("port (%d+)\n", 20)
@@ -129,7 +121,7 @@ return {
     local dir = s.temp_dir()
     s.write_file(dir .. "/index.html", "<h1>it</h1>\n")
     local port = s.free_port()
-    local path = path_of "python3"
+    local path = s.path_of "python3"
     lu.skipIf(not path, "python3 is not installed")
     local server = s.start({ path, "-u", "-m", "http.server", "--bind", "127.0.0.1", "-d", dir, tostring(port) })
     server:expect "Serving HTTP"

@@ -2,13 +2,9 @@
 --- child, neither Lua's nor C's, and the child lives to its own end.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
-local HEAD = [[
-  local brood, posix, uv = require "brood", require "brood.posix", require "luv"
-  local http, net = require "brood.http", require "brood.net"
-  local ME = posix.getpid()
-  local function say(...) io.write(table.concat({ ... }, " "), "\n") io.flush() end
-  local function who() return posix.getpid() == ME and "parent" or "child" end
+local HEAD = scripts.FORKS .. scripts.SERVERS .. [[
   local child
   local function fork_once()
     if child then return end
@@ -26,10 +22,6 @@ local HEAD = [[
     say("it " .. how .. " " .. status)
     os.exit(0)
   end
-  local function listening(server)
-    assert(server:listen "127.0.0.1:0")
-    return (server:address())
-  end
   local function request(address, text)
     local conn = assert(net.connect(address))
     conn:write(text)
@@ -39,25 +31,19 @@ local HEAD = [[
 
 local WHOLE = { "it exited 7", "the child", "the child later" }
 
-local function lines_of(text, ...)
-  local result = s.script(HEAD .. text):finish(15)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.code, 0)
-  local lines, wanted = {}, { ... }
-  for line in result.stdout:gmatch("[^\n]+") do
-    lines[#lines + 1] = line
-  end
+-- What a script says besides the life of its child.
+local function says(text, ...)
+  local wanted = { ... }
   for _, line in ipairs(WHOLE) do
     wanted[#wanted + 1] = line
   end
-  table.sort(lines)
   table.sort(wanted)
-  lu.assertEquals(lines, wanted)
+  lu.assertEquals(scripts.lines(HEAD .. text, { timeout = 15 }), wanted)
 end
 
 return {
   ["what follows conn:close() runs in the parent alone, though the reader that it wakes forks"] = function()
-    lines_of([[
+    says([[
       local server = net.server(function(conn)
         brood.async(function() conn:read() fork_once() end)
         brood.sleep(0.02)
@@ -71,7 +57,7 @@ return {
   end,
 
   ["what follows res:finish() runs in the parent alone, though the writer that it wakes forks"] = function()
-    lines_of([[
+    says([[
       local server = http.server(function(req, res)
         brood.async(function()
           repeat until not res:write(("x"):rep(100000))
@@ -88,7 +74,7 @@ return {
   end,
 
   ["what follows server:close() runs in the parent alone, though a handler that it runs forks"] = function()
-    lines_of([[
+    says([[
       local server = http.server(function(req, res)
         if req.path == "/2" then fork_once() end
         res:finish()
@@ -104,7 +90,7 @@ return {
   end,
 
   ["of requests that time out in one turn, the first to wake may fork"] = function()
-    lines_of([[
+    says([[
       local woken = 0
       local server = http.server(function(req)
         req:body()
@@ -119,7 +105,7 @@ return {
   end,
 
   ["a close listener may fork when a stopping server loses its last connection"] = function()
-    lines_of([[
+    says([[
       local server = http.server(function(req) req:on("close", fork_once) brood.sleep(10) end)
       local conn = request(listening(server), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
       brood.sleep(0.02)
@@ -130,7 +116,7 @@ return {
   end,
 
   ["a child of a request that was pipelined serves requests of its own"] = function()
-    lines_of([[
+    says([[
       local server = http.server(function(req, res)
         if req.path == "/2" then
           child = posix.fork()
@@ -150,21 +136,26 @@ return {
     ]])
   end,
 
-  ["a raw callback that forks and raises is told of by each process once, with its own frames alone"] = function()
-    local result = s.script(HEAD .. [[
-      local t = uv.new_timer()
-      t:start(5, 0, function()
-        local pid = posix.fork()
-        if pid ~= 0 then t:close() posix.waitpid(pid) return end
-        local mine = uv.new_timer()
-        mine:start(5, 0, function() mine:close() error "in the child" end)
-      end)
-    ]]):finish(10)
-    lu.assertEquals(result.code, 0)
-    local _, told = result.stderr:gsub("in the child", "")
-    lu.assertEquals(told, 1, result.stderr)
-    lu.assertNotStrContains(result.stderr, "task.lua")
-  end,
+  ["an error in a raw callback of a child is told of once, with frames of its own alone, whatever forked it"] =
+    function()
+      for _, go in ipairs {
+        "local t = uv.new_timer() t:start(5, 0, function() t:close() fork() end)",
+        "brood.async(function() brood.sleep(0.005) fork() end)",
+      } do
+        local result = s.script(HEAD .. [[
+          local function fork()
+            local pid = posix.fork()
+            if pid ~= 0 then posix.waitpid(pid) return end
+            local mine = uv.new_timer()
+            mine:start(5, 0, function() mine:close() error "in the child" end)
+          end
+        ]] .. go):finish(10)
+        lu.assertEquals(result.code, 0)
+        local _, told = result.stderr:gsub("in the child", "")
+        lu.assertEquals(told, 1, result.stderr)
+        lu.assertNotStrContains(result.stderr, "task.lua")
+      end
+    end,
 
   ["fifty generations, each the child of the one before, end with a status each"] = function()
     local result = s.script(HEAD .. [[

@@ -1,26 +1,14 @@
 --- What is known to bite when a Lua process with a running loop is forked: one test for each trap.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
-local HEAD = [[
-local brood, posix, uv = require "brood", require "brood.posix", require "luv"
-local function say(...) io.write(table.concat({ ... }, " "), "\n") io.flush() end
-local ME = posix.getpid()
-local function who() return posix.getpid() == ME and "parent" or "child" end
+local HEAD = scripts.FORKS .. [[
 brood.sleep(0.001) -- from here on the loop's own frames are below us, and what was started is registered with it
 ]]
 
--- Run a script, and return what it printed, sorted by line: parent and child write in any order.
 local function lines_of(text, options)
-  local result = s.script(HEAD .. text, {}, options):finish(10)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.code, 0)
-  local lines = {}
-  for line in result.stdout:gmatch("[^\n]+") do
-    lines[#lines + 1] = line
-  end
-  table.sort(lines)
-  return lines
+  return scripts.lines(HEAD .. text, options)
 end
 
 return {

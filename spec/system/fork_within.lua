@@ -2,13 +2,10 @@
 --- goes on there alone.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
-local HEAD = [[
-  local brood, posix, uv = require "brood", require "brood.posix", require "luv"
+local HEAD = scripts.FORKS .. [[
   local Process, Worker = require "brood.process", require "brood.worker"
-  local ME = posix.getpid()
-  local function say(...) io.write(table.concat({ ... }, " "), "\n") io.flush() end
-  local function who() return posix.getpid() == ME and "parent" or "child" end
   local forked = false
   local function fork_once()
     if forked then return end
@@ -20,15 +17,7 @@ local HEAD = [[
 ]]
 
 local function lines_of(text)
-  local result = s.script(HEAD .. text):finish(10)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.code, 0)
-  local lines = {}
-  for line in result.stdout:gmatch("[^\n]+") do
-    lines[#lines + 1] = line
-  end
-  table.sort(lines)
-  return lines
+  return scripts.lines(HEAD .. text)
 end
 
 return {

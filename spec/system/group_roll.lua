@@ -203,6 +203,111 @@ return {
     s.wait(function() return members(self) == 2 and self:ready_count() == 2 end)
   end,
 
+  ["one on trial holds no slot, takes none over by itself, and nobody comes for it"] = function()
+    local self = running(2)
+    local trial
+    local function try(make)
+      self.make, trial = make, nil
+      local done
+      local member = self:launch(1, function(err) trial, done = err, true end, { tentative = true })
+      s.wait(function() return done end)
+      return member
+    end
+    try(failing)
+    lu.assertEquals({ trial.code, ids(self), self.failures, self.retries }, { "exit", { 1, 2 }, { 0, 0 }, {} })
+    local member = try(good)
+    lu.assertEquals({ trial, ids(self), self:ready_count() }, { nil, { 1, 2 }, 3 })
+    member.process:signal "KILL"
+    s.wait(function() return members(self) == 2 end)
+    -- Nor where its slot is empty.
+    self.make = late(0.2)
+    self:current()[1].process:signal "KILL"
+    s.wait(function() return self:current()[1] and self:current()[1].id == 5 end)
+    self:dismiss(self.holders[1], "test")
+    member = try(good)
+    lu.assertEquals(ids(self), { 2 })
+    self:take_over(member, "test")
+    lu.assertEquals(ids(self), { member.id, 2 })
+  end,
+
+  ["a change of kind and number: the tried one first, the empty slots at once, then the others, and no surplus"] =
+    function()
+      local self = running(3)
+      local new = {}
+      local function renew(size, first)
+        new = {}
+        self.make = function(member)
+          new[member] = true
+          return good()
+        end
+        if first then
+          local member
+          self:launch(1, function(_, it) member = it end, { tentative = true })
+          s.wait(function() return member end)
+          first = member
+        end
+        local replaced, err = self:renew {
+          size = size, reason = "reload", first = first, is_new = function(member) return new[member] end,
+        }
+        lu.assertNil(err)
+        for slot = 1, size do
+          lu.assertTrue(new[self.holders[slot]])
+        end
+        s.wait(function() return members(self) == size end)
+        return replaced
+      end
+      lu.assertEquals({ renew(3, true), renew(5, true), renew(2, true), renew(2), renew(0), renew(4) },
+        { 3, 5, 2, 2, 0, 4 })
+    end,
+
+  ["it begins with a pause behind the tried one, and ends without one"] = function()
+    for size, least in pairs { 0, 0.2 } do
+      local self = running(size, { pause = 0.2 })
+      local first
+      self:launch(1, function(_, it) first = it end, { tentative = true })
+      s.wait(function() return first end)
+      local seconds, replaced = s.timed(self.renew, self, {
+        size = size, reason = "reload", first = first, is_new = function(member) return member.id > size end,
+      })
+      lu.assertEquals(replaced, size)
+      lu.assertTrue(seconds >= least and (least > 0 or seconds < 0.2 * s.slow))
+    end
+  end,
+
+  ["who has respawned as the new kind is not replaced once more"] = function()
+    local self = running(3, { pause = 0.2 })
+    local made = 0
+    self.make = function() made = made + 1 return good() end
+    local call = p.call(self, "renew", { size = 3, reason = "reload", is_new = function(m) return m.id > 3 end })
+    s.wait(function() return self:current()[1].id == 4 end)
+    self:current()[3].process:signal "KILL"
+    p.answered(call)
+    lu.assertEquals({ call.err, call.values, made }, { nil, { 2 }, 3 })
+    s.wait(function() return self:ready_count() == 3 and members(self) == 3 end)
+  end,
+
+  ["a roll calls off what else is replacing a member; that one is its own again"] = function()
+    local self = running(2)
+    self.make = never_ready
+    local answer
+    self:replace(2, "age", function(err) answer = err end)
+    s.wait(function() return members(self) == 3 end)
+    self.make = good
+    lu.assertEquals(roll(self), 2)
+    s.wait(function() return answer and members(self) == 2 end)
+    lu.assertEquals({ answer.code, self.coming, ids(self) }, { "stopped", {}, { 4, 5 } })
+  end,
+
+  ["a stop during a change ends it"] = function()
+    local self = running(1)
+    self.make = never_ready
+    local call = p.call(self, "renew", { size = 3, reason = "reload", is_new = function(m) return m.id > 1 end })
+    s.wait(function() return members(self) == 4 end)
+    self:stop()
+    p.answered(call)
+    lu.assertEquals({ call.err.code, self.state, members(self) }, { "stopped", "stopped", 0 })
+  end,
+
   ["a group that does not run is not rolled"] = function()
     local self = running(1)
     self:stop()

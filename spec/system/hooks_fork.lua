@@ -163,12 +163,7 @@ return {
           m:%s()
           note "over"
         end,]]):format(hook, how) }
-        if hook == "worker_exit" then
-          uv.kill(master:pids()[1], "sigkill")
-        elseif hook == "on_stop" then
-          master:address()
-          master.program:kill "QUIT"
-        end
+        master:bring_about(hook)
         lu.assertEquals({ master.program:wait() }, { 0 }, hook)
         lu.assertEquals(master:notes(), "over\n", hook)
         lu.assertNotStrContains(master:log(), "not waiting any longer", hook)

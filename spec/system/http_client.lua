@@ -1,6 +1,7 @@
 --- http.request as a client among servers of any kind: kept connections, retries, bodies both ways, ends.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
 local HEAD = [[
 local brood, http, net = require "brood", require "brood.http", require "brood.net"
@@ -31,10 +32,7 @@ end
 ]]
 
 local function prints(text, expected, options)
-  local result = s.script(HEAD .. text, nil, options):finish(options and options.timeout or 20)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.stdout, expected)
-  lu.assertEquals(result.code, 0)
+  scripts.prints(HEAD .. text, expected, options or { timeout = 20 })
 end
 
 return {

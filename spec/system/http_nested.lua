@@ -21,15 +21,9 @@ end
 -- When the answer has begun to come; the rest waits meanwhile.
 local function send_while_reading(socket, bytes)
   s.wait(function() return #socket.received > 0 end, 5, "the beginning of the answer")
-  socket.handle:read_stop()
+  socket:pause()
   socket:send(bytes)
-  socket.handle:read_start(function(err, data)
-    if data then
-      socket.received = socket.received .. data
-    else
-      socket.eof, socket.err = true, err
-    end
-  end)
+  socket:resume()
 end
 
 return {

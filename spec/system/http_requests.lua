@@ -1,14 +1,10 @@
 --- http.request and http.get, against our own server and against bytes.
-local lu = require "luaunit"
-local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
 local HEAD = 'local brood, http, net = require "brood", require "brood.http", require "brood.net"\n'
 
 local function prints(text, expected)
-  local result = s.script(HEAD .. text):finish(20)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.stdout, expected)
-  lu.assertEquals(result.code, 0)
+  scripts.prints(HEAD .. text, expected, { timeout = 20 })
 end
 
 return {

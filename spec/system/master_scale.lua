@@ -134,16 +134,12 @@ return {
       note("pid", master.pid == posix.getpid(), master.pidfile, type(master.config), tostring(master.old_pid))
       note("lists", #master.workers, master.clusters.web.name, next(master.pools), next(master.services))
       note("config", master.config.workers, master.config.listen[1].address, master.config.graceful_timeout)
-      note("status", master:status().clusters.web.ready)
-      for _, name in ipairs { "reload", "reopen", "upgrade" } do
-        note(select(2, pcall(master[name], master)))
-      end]], { config = "pidfile = 'm.pid'" })
+      note("status", master:status().clusters.web.ready)]], { config = "pidfile = 'm.pid'" })
     local notes = master:notes()
     lu.assertStrContains(notes, ("pid true %s/m.pid table nil\n"):format(master.dir))
     lu.assertStrContains(notes, "lists 2 web nil nil\n")
     lu.assertStrContains(notes, "config 2 127.0.0.1:0 30\n")
     lu.assertStrContains(notes, "status 2\n")
-    lu.assertStrContains(notes, "master:upgrade is not available yet")
   end,
 
   ["in a worker the same methods raise, and say where they work"] = function()
@@ -243,12 +239,7 @@ return {
         m:wait()
         note("over", m.state)
       end]]):format(hook) }
-      if hook == "worker_exit" then
-        uv.kill(master:pids()[1], "sigkill")
-      elseif hook == "on_stop" then
-        master:address()
-        master.program:kill "QUIT"
-      end
+      master:bring_about(hook)
       if hook ~= "on_stop" then
         master:noted "waits"
         master:up()

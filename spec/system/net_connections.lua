@@ -1,15 +1,13 @@
 --- Plain connections: servers, connecting, back-pressure, ends.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 local h = require "spec.support.http"
 
 local HEAD = 'local brood, net = require "brood", require "brood.net"\nio.stdout:setvbuf "line"\n'
 
 local function prints(text, expected)
-  local result = s.script(HEAD .. text):finish(20)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.stdout, expected)
-  lu.assertEquals(result.code, 0)
+  scripts.prints(HEAD .. text, expected, { timeout = 20 })
 end
 
 return {

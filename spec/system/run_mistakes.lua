@@ -1,4 +1,5 @@
---- What `brood run` refuses: a config with mistakes (status 1), a wrong command line (status 2).
+--- What `brood run` refuses: a config with mistakes (status 1; of those that keep it from being looked at tells
+--- brood.master.config_errors), a wrong command line (status 2).
 local lu = require "luaunit"
 local s = require "spec.support"
 
@@ -78,9 +79,7 @@ return c]], "brood.lua: workers: expected a whole number from 1 to 65535, got 0"
 
   ["a key that comes later is refused by name, never ignored"] = function()
     for name, value in pairs {
-      command = "{ 'sleep', '1' }", daemonize = "true", max_requests = 5, rollout = "{ surge = 2 }",
-      pools = "{ a = {} }", signals = "{ TERM = 'quit' }", services = "{}", backends = "{}",
-      before_exec = "function() end",
+      command = "{ 'sleep', '1' }", pools = "{ a = {} }", services = "{}", backends = "{}",
     } do
       local code, text = config(("{ app = 'app.lua', %s = %s }"):format(name, value))
       lu.assertEquals(code, 1, name)
@@ -186,7 +185,7 @@ stack traceback:
       { "-l", "nonsense:x:y", "-s", "a" }, { "-l", "nonsense host", "-s", "a" }, { "-l", "[::g]:80", "-s", "a" },
       { "-l", "256.0.0.1:80", "-s", "a" },
       { "run", "a.lua", "b.lua" }, { "-q", "-v" }, { "--log-level", "loud" }, { "reload" }, { "exec" }, { "statsu" },
-      { "-c" }, { "-D", "-s", "app.lua" },
+      { "-c" }, { "-D", "yes", "no" },
     } do
       local code, text = refused(args)
       lu.assertEquals(code, 2, table.concat(args, " ") .. ": " .. text)

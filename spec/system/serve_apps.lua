@@ -3,19 +3,9 @@ local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"
 
--- note(...) in an app, for master:notes().
-local NOTE = [[
-local function note(...)
-  local file = io.open(require("luv").cwd() .. "/notes", "a")
-  file:write(table.concat({ ... }, " "), "\n")
-  file:close()
-end
-local brood = require "brood"
-]]
-
 local function serve(app, options)
   options = options or {}
-  options.app, options.workers = NOTE .. app, options.workers or 1
+  options.app, options.workers = masters.NOTE .. app, options.workers or 1
   return masters.start(options)
 end
 
@@ -42,13 +32,8 @@ return {
   end,
 
   ["a net.server serves connections"] = function()
-    local master = serve [[return require("brood.net").server(function(conn)
-      for chunk in conn:chunks() do conn:write(chunk:upper()) end
-    end)]]
-    local socket = s.connect(master:address())
-    socket:send "hello"
-    lu.assertEquals(socket:receive "HELLO", "HELLO")
-    socket:close()
+    local master = serve(masters.ECHO)
+    master:echoes()
     lu.assertEquals(master:stop "QUIT", 0)
   end,
 

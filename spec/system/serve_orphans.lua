@@ -30,17 +30,6 @@ local function begin(master, path)
   return socket
 end
 
-local function gone(pids, seconds)
-  s.wait(function()
-    for _, pid in ipairs(pids) do
-      if s.alive(pid) then
-        return false
-      end
-    end
-    return true
-  end, seconds, "the workers' end")
-end
-
 local function serves_again(master)
   local second = masters.start { config = ("listen = %q"):format(master.at) }
   lu.assertEquals(second:get().body, "hello\n")
@@ -54,7 +43,7 @@ return {
     idle:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     lu.assertEquals(idle:response().body, "done")
     kill()
-    gone(pids, 1)
+    s.gone(pids, 1)
     lu.assertEquals(idle:receive_all(), "")
     serves_again(master)
   end,
@@ -66,14 +55,14 @@ return {
     serves_again(master)
     lu.assertTrue(s.alive(pids[1]) or s.alive(pids[2]))
     lu.assertEquals(slow:response().body, "done")
-    gone(pids, 2)
+    s.gone(pids, 2)
   end,
 
   ["a stuck worker is gone within graceful_timeout"] = function()
     local master, pids, kill = orphan "graceful_timeout = 0.5"
     begin(master, "/stuck")
     kill()
-    local seconds = s.timed(gone, pids, 10)
+    local seconds = s.timed(s.gone, pids, 10)
     lu.assertTrue(seconds < 4 * s.slow, seconds)
     serves_again(master)
   end,
@@ -92,7 +81,7 @@ return {
     for _, pid in ipairs(pids) do
       if s.alive(pid) then uv.kill(pid, "sigkill") end
     end
-    gone(pids, 2)
+    s.gone(pids, 2)
   end,
 
   ["one that was only busy goes on when it is not, and closes nothing that is not its listener"] = function()
@@ -112,7 +101,7 @@ return {
     uv.kill(master.program.pid, "sigkill")
     lu.assertEquals(socket:response().body, "intact")
     master.program:wait()
-    gone(pids, 2)
+    s.gone(pids, 2)
     os.remove(master.control)
   end,
 
@@ -122,7 +111,7 @@ return {
     local pids = s.child_pids(master.program.pid)
     master.program:kill "KILL"
     master.program:wait()
-    gone(pids, 1)
+    s.gone(pids, 1)
     os.remove(master.control)
   end,
 
@@ -134,7 +123,7 @@ return {
     lu.assertEquals(#pids, 1)
     master.program:kill "KILL"
     master.program:wait()
-    gone(pids, 1)
+    s.gone(pids, 1)
     os.remove(master.control)
   end,
 
@@ -160,7 +149,7 @@ return {
     local pids = master:pids()
     pids[2] = s.wait(function() return tonumber(s.read_file(master.dir .. "/child") or "") end)
     uv.kill(pids[1], "sigkill")
-    gone(pids, 2)
+    s.gone(pids, 2)
     lu.assertTrue(s.exists(master.dir .. "/intact"))
     lu.assertFalse(s.exists(master.dir .. "/stopped" .. pids[1]))
     lu.assertEquals(master:stop "TERM", 0)
@@ -178,7 +167,7 @@ return {
     local pids = master:pids()
     uv.kill(master.program.pid, "sigkill")
     master.program:wait()
-    gone(pids, 2)
+    s.gone(pids, 2)
     lu.assertEquals(s.read_file(master.dir .. "/stopped"), "nil stopped")
     os.remove(master.control)
   end,

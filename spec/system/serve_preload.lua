@@ -3,19 +3,9 @@ local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"
 
-local NOTE = [[
-local brood, posix = require "brood", require "brood.posix"
-local where = require("luv").cwd() .. "/notes"
-local function note(...)
-  local file = io.open(where, "a")
-  file:write(table.concat({ ... }, " "), "\n")
-  file:close()
-end
-]]
-
 local function start(app, options)
   options = options or {}
-  options.app, options.config = NOTE .. app, "preload = true, " .. (options.config or "")
+  options.app, options.config = masters.NOTE .. app, "preload = true, " .. (options.config or "")
   return masters.start(options)
 end
 
@@ -52,13 +42,7 @@ return {
       lu.assertEquals(#master:ready(2), 2)
       lu.assertEquals(master:stop "QUIT", 0)
     end
-    local master = start [[return require("brood.net").server(function(conn)
-      for chunk in conn:chunks() do conn:write(chunk:upper()) end
-    end)]]
-    local socket = s.connect(master:address())
-    socket:send "hello"
-    lu.assertEquals(socket:receive "HELLO", "HELLO")
-    socket:close()
+    start(masters.ECHO):echoes()
   end,
 
   ["what is wrong with it fails the start with file and line, and nothing is forked"] = function()

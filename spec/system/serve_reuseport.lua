@@ -32,17 +32,6 @@ local function ask(master, n)
   return seen
 end
 
-local function inodes(pid)
-  local found = {}
-  for _, target in pairs(s.fds(pid)) do
-    local inode = target:match "^socket:%[(%d+)%]"
-    if inode then
-      found[inode] = true
-    end
-  end
-  return found
-end
-
 -- The listening sockets of a port: inode -> true.
 local function listening(port)
   local found, n = {}, 0
@@ -64,7 +53,7 @@ end
 local function unserved(master)
   local n, left = 0, (listening(port_of(master)))
   for _, pid in ipairs(master:pids()) do
-    for inode in pairs(inodes(pid)) do
+    for inode in pairs(s.socket_inodes(pid)) do
       left[inode] = nil
     end
   end
@@ -83,7 +72,7 @@ return {
     lu.assertEquals(n, 3)
     for _, pid in ipairs(master:pids()) do
       local own = 0
-      for inode in pairs(inodes(pid)) do
+      for inode in pairs(s.socket_inodes(pid)) do
         own = own + (all[inode] and 1 or 0)
       end
       lu.assertEquals(own, 1)

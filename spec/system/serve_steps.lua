@@ -1,4 +1,5 @@
---- A new worker, step by step, and one that is told to go: what comes before what, and as whom.
+--- A new worker, step by step, and one that is told to go: what comes before what, and as whom. Who may not become
+--- somebody else (brood.cluster.rights) learns it first.
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local posix = require "brood.posix"
@@ -40,15 +41,16 @@ local APP = SAY .. [[
 say("app", self())
 return { start = function() say("start", self()) end, server = function(req, res) res:finish(self()) end }]]
 
--- Where anybody may read it: the temp dirs of specs are their owner's alone.
-local function open_app(text)
-  local dir = assert(uv.fs_mkdtemp "/tmp/brood-open-XXXXXX")
-  uv.fs_chmod(dir, 493)
-  s.write_file(dir .. "/app.lua", text)
-  return dir .. "/app.lua", function()
-    os.remove(dir .. "/app.lua")
-    os.remove(dir)
-  end
+-- A master that has answered once, and its answer. Anybody may read the app: other temp dirs are their owner's alone.
+local function answered(app, config, before)
+  local path = s.write_file(s.open_temp_dir() .. "/app.lua", app, 420)
+  local master = masters.start { workers = 1, before = before, config = ("app = %q, "):format(path) .. config }
+  return master, master:get().body
+end
+
+-- The same with all hooks; inside after_fork stands `more`.
+local function stepped(config, more)
+  return answered(APP, HOOKS:format(more or "") .. (config or ""), SAY)
 end
 
 local function only_root()
@@ -73,10 +75,7 @@ end
 
 return {
   ["env, umask, limits and directory come before after_fork; then the app, its start, ready"] = function()
-    local app, remove = open_app(APP)
-    local master = masters.start { workers = 1, before = SAY, config = HOOKS:format "" .. ("app = %q"):format(app) }
-    local body = master:get().body
-    remove()
+    local master, body = stepped()
     local me = ids(posix.getuid(), posix.getgid(), supplementary()) .. PLACE
     lu.assertEquals(body, me)
     master.program:expect "worker_ready"
@@ -86,12 +85,8 @@ return {
 
   ["after_fork is still the master's user; then group, supplementary groups and user change for good"] = function()
     only_root()
-    local app, remove = open_app(APP)
     local nobody = posix.getpwnam "nobody"
-    local master = masters.start { workers = 1, before = SAY,
-      config = HOOKS:format "" .. ("app = %q, user = 'nobody'"):format(app) }
-    local body = master:get().body
-    remove()
+    local master, body = stepped "user = 'nobody'"
     local them = ids(nobody.uid, nobody.gid, tostring(nobody.gid)) .. PLACE
     lu.assertEquals(body, them)
     master.program:expect "worker_ready"
@@ -111,24 +106,16 @@ return {
       ["group = 'daemon'"] = ids(0, daemon.gid, tostring(daemon.gid)),
       ["user = 'nobody', group = 'daemon'"] = ids(nobody.uid, daemon.gid, tostring(daemon.gid)),
     } do
-      local app, remove = open_app(SAY .. "return function(req, res) res:finish(self()) end")
-      local master = masters.start { workers = 1,
-        config = config .. (", working_directory = '/', app = %q"):format(app) }
-      local body = master:get().body
-      remove()
+      local app = SAY .. "return function(req, res) res:finish(self()) end"
+      local _, body = answered(app, config .. ", working_directory = '/'")
       lu.assertStrContains(body, wanted)
     end
   end,
 
   ["worker:user drops earlier, in the middle of after_fork"] = function()
     only_root()
-    local app, remove = open_app(APP)
     local nobody = posix.getpwnam "nobody"
-    local master = masters.start { workers = 1, before = SAY,
-      config = HOOKS:format "worker:user('nobody') say('dropped', self())"
-        .. ("app = %q, user = 'root'"):format(app) }
-    local body = master:get().body
-    remove()
+    local master, body = stepped("user = 'root'", "worker:user('nobody') say('dropped', self())")
     local them = ids(nobody.uid, nobody.gid, tostring(nobody.gid)) .. PLACE
     lu.assertEquals(body, them)
     lu.assertStrContains(master.program:stdout(), "dropped " .. them)
@@ -136,12 +123,8 @@ return {
 
   ["with preload after_fork finds the app loaded, as the master's user"] = function()
     only_root()
-    local app, remove = open_app(APP)
     local nobody = posix.getpwnam "nobody"
-    local master = masters.start { workers = 1, before = SAY,
-      config = HOOKS:format "" .. ("preload = true, app = %q, user = 'nobody'"):format(app) }
-    master:get()
-    remove()
+    local master = stepped "preload = true, user = 'nobody'"
     local order = {}
     for step, who in master.program:stdout():gmatch "(%S+) uid=(%d+)" do
       table.insert(order, step .. " " .. who)
@@ -170,8 +153,7 @@ return {
     if not s.exists(setpriv[1]) then
       return
     end
-    local dir = uv.fs_mkdtemp "/tmp/brood-open-XXXXXX"
-    uv.fs_chmod(dir, 493)
+    local dir = s.open_temp_dir()
     local text = fails("user = 'daemon'", function(config)
       local copy = dir .. "/brood.lua"
       s.write_file(copy, (s.read_file(config):gsub('"app.lua"', ("%q"):format(dir .. "/app.lua"))), 420)
@@ -180,10 +162,6 @@ return {
       uv.fs_chmod(dir .. "/brood", 493)
       return { setpriv[1], setpriv[2], setpriv[3], setpriv[4], dir .. "/brood", "run", copy }
     end)
-    for _, name in ipairs { "brood", "brood.lua", "app.lua" } do
-      os.remove(dir .. "/" .. name)
-    end
-    os.remove(dir)
     lu.assertStrContains(text, "user = daemon: only root can make workers become somebody else")
   end,
 

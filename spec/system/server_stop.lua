@@ -1,18 +1,12 @@
 --- How a server of a script stops: what a second close waits for, and that destroy cuts whatever the first waits for.
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
-local HEAD = [[
-  local brood, http, net = require "brood", require "brood.http", require "brood.net"
-  local function listening(server)
-    assert(server:listen "127.0.0.1:0")
-    return (server:address())
-  end
-]]
+local HEAD = 'local brood = require "brood"\n' .. scripts.SERVERS
 
 local function prints(text, expected)
-  local result = s.script(HEAD .. text):finish(10)
-  lu.assertEquals({ result.stdout, result.code }, { expected, 0 }, result.stderr)
+  scripts.prints(HEAD .. text, expected)
 end
 
 return {
@@ -45,8 +39,32 @@ return {
         server:destroy()
         print(select(2, conn:read()).code)
         brood.sleep(5)
-      ]]):format(kind), kind == "http" and "ECONNRESET\nclosed\n" or "ECONNRESET\nclosed\n")
+      ]]):format(kind), "ECONNRESET\nclosed\n")
     end
+  end,
+
+  ["linger keeps idle connections until their next answer, and a close ends that"] = function()
+    prints([[
+      local server = http.server(function(_, res) res:finish "x" end)
+      local address = listening(server)
+      local function connected()
+        local conn = net.connect(address)
+        conn:write "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        conn:read()
+        return conn
+      end
+      local asks, waits = connected(), connected()
+      local lingered, closed
+      server:linger(function() lingered = true end)
+      asks:write "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+      print((asks:read():match "\r\nConnection: (%a+)"), (asks:read()))
+      print(lingered, select(2, net.connect(address)).code)
+      server:linger(function() end)
+      server:close(function() closed = true end)
+      print((waits:read()))
+      print(server:close(), lingered, closed)
+      os.exit(0)
+    ]], "close\tnil\nnil\tECONNREFUSED\nnil\ntrue\ttrue\ttrue\n")
   end,
 
   ["destroy counts in a handler that close itself runs"] = function()

@@ -1,6 +1,7 @@
---- Tasks, and how `brood exec` ends.
+--- Tasks, the clock that they wait by (brood.clock), and how `brood exec` ends (brood.boot).
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
 local HEAD = 'local brood, uv = require "brood", require "luv"\n'
 
@@ -9,10 +10,7 @@ local function run(text, args, options)
 end
 
 local function prints(text, expected)
-  local result = run(text)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.stdout, expected)
-  lu.assertEquals(result.code, 0)
+  scripts.prints(HEAD .. text, expected)
 end
 
 local function cannot_wait(why)

@@ -2,6 +2,7 @@
 -- time limit: 120 s
 local lu = require "luaunit"
 local s = require "spec.support"
+local scripts = require "spec.support.scripts"
 
 local HEAD = [[
 local brood, posix, uv = require "brood", require "brood.posix", require "luv"
@@ -14,10 +15,7 @@ local function run(text, seconds)
 end
 
 local function prints(text, expected, seconds)
-  local result = run(text, seconds)
-  lu.assertEquals(result.stderr, "")
-  lu.assertEquals(result.stdout, expected)
-  lu.assertEquals(result.code, 0)
+  scripts.prints(HEAD .. text, expected, { timeout = seconds or 20 })
 end
 
 return {

@@ -1,30 +1,19 @@
 --- `clusters = {...}`: what may stand there, and what each cluster takes from the top level.
 local clusters = require "brood.rules.clusters"
+local configs = require "spec.support.configs"
 local lu = require "luaunit"
-local mistakes_of = require "brood.rules.mistakes"
 local schema = require "brood.rules.schema"
 
 local T = {}
 
-local context = { cpus = 3, directory = "/srv" }
-
-local function effective(config)
-  local result, mistakes = schema.validate(config, context)
-  lu.assertNil(mistakes, mistakes and schema.format(mistakes))
-  return result
-end
+local context = configs.context "/srv"
 
 local function complaints(config)
-  local _, mistakes = schema.validate(config, context)
-  local messages = {}
-  for i, mistake in ipairs(mistakes or {}) do
-    messages[i] = mistakes_of.sentence(mistake)
-  end
-  return messages
+  return (configs.complaints(config, context))
 end
 
 local function list(config, workers)
-  return clusters.list(effective(config), workers)
+  return clusters.list(configs.effective(config, context), workers)
 end
 
 function T.test_the_top_level_is_the_cluster_web()

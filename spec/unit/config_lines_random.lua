@@ -121,6 +121,8 @@ function P:fields()
     if random(4) == 1 then
       self:add(("  %s = { at = 'v@',"):format(self:key()), "    a = " .. self:value() .. ",",
         "    b = { at = 'v@',", "      workers = " .. self:value() .. "}", "  },")
+    elseif not self.plain and random(12) == 1 then
+      self:add(("  [same '%s'] = %s,"):format(self:key(), self:value()))
     elseif not self.plain and random(8) == 1 then
       self:add(("  %s = { at = 'v@', [2] = v(@),"):format(self:key()), "    same(v(@), v(@)) },")
     end
@@ -149,6 +151,8 @@ local statements = {
   "for _ = 1, 2 do\n  %c.KEY = VALUE\nend", "if type(%c.KEY) == 'table' then\n  %c.KEY.PART = VALUE\nend",
   "local s = %c.KEY\nif type(s) == 'table' then\n  s.PART = VALUE\nend", "%c.KEY = {}\n%c.KEY.PART = VALUE",
   "if type(%c.KEY) == 'table' then\n  table.insert(%c.KEY, v(@))\nend",
+  "%c.KEY = { PART = v(@) } and {\n  PART = v(@) }",
+  "%c.KEY = { PART = v(@) }\n%c.KEY = same { PART = v(@) }",
   "%c.KEY = { at = 'v@',\n  PART = v(@) }\nlocal s = %c.KEY\ns.PART = VALUE",
   "%c.KEY = v(@)\nlocal function get() return %c end\nget().KEY = VALUE",
   "local s = {}\n%c.KEY = s\n%c.KEY.PART = v(@)\ns.PART = VALUE",
@@ -173,11 +177,14 @@ local function filled(self, text)
   end))
 end
 
+function P:statement(text)
+  -- A semicolon keeps a line that begins with a bracket from calling what stands before it.
+  self:add((text:find("^%(") and ";" or "") .. filled(self, text))
+end
+
 function P:statements(n)
   for _ = 1, n do
-    local text = pick((self.plain or random(self.honesty) > 1) and plain_statements or statements)
-    -- A semicolon keeps a line that begins with a bracket from calling what stands before it.
-    self:add((text:find("^%(") and ";" or "") .. filled(self, text))
+    self:statement(pick((self.plain or random(self.honesty) > 1) and plain_statements or statements))
     if random(4) == 1 then
       self:add(pick(lookalikes))
     end
@@ -244,6 +251,14 @@ function P:whole()
   return table.concat(self.text, "\n")
 end
 
+-- A table, and one thing that is done to it.
+function P:one(text)
+  self:constructor("local %c = ")
+  self:statement(text)
+  self:add("return %c")
+  return table.concat(self.text, "\n")
+end
+
 -- ---- the check ----------------------------------------------------------------------------------------------------
 
 -- Ask for the line of each key that there is, and of one below each that there is not.
@@ -299,6 +314,22 @@ local function try(plain, first)
     end
   end
   return given, asked, ran
+end
+
+function T.test_no_single_change_makes_a_line_wrong()
+  local ran = 0
+  for n, change in ipairs(statements) do
+    for round = 1, PROGRAMS / 20 do
+      seed = SEED + n * PROGRAMS + round
+      local text = program():one(change)
+      local config = run(text)
+      if config then
+        check(text, config, lines.finder(text, config), false)
+        ran = ran + 1
+      end
+    end
+  end
+  lu.assertTrue(ran > #statements * PROGRAMS / 40, ran)
 end
 
 function T.test_a_plain_config_gets_all_its_lines_and_each_is_right()

@@ -34,6 +34,13 @@ local function found(text)
   return table.concat(list, " ")
 end
 
+-- Texts, and what is found in each.
+local function finds(cases)
+  for text, expected in pairs(cases) do
+    lu.assertEquals(found(text), expected, text)
+  end
+end
+
 -- The line of a key of what the text gives, or false.
 local function line(text, key)
   local config = assert(loadstring(text, "=config"))()
@@ -58,9 +65,11 @@ end
 
 function T.test_text_that_is_no_lua_ends_the_list_early()
   lu.assertEquals(tokens 'a "b', "a@1")
-  lu.assertEquals(found "return } { a = 1 (", "")
-  lu.assertEquals(found "", "")
-  lu.assertEquals(found "\255\254\0", "")
+  finds {
+    ["return } { a = 1 ("] = "",
+    [""] = "",
+    ["\255\254\0"] = "",
+  }
 end
 
 function T.test_the_keys_of_a_returned_table_have_lines()
@@ -103,8 +112,10 @@ return {
 end
 
 function T.test_a_function_that_is_returned_returns_the_config()
-  lu.assertEquals(found "return function(master)\n return {\n app = 1 }\nend", "app=3")
-  lu.assertEquals(found "local function make()\n return {\n app = 1 }\nend\nreturn make", "app=3")
+  finds {
+    ["return function(master)\n return {\n app = 1 }\nend"] = "app=3",
+    ["local function make()\n return {\n app = 1 }\nend\nreturn make"] = "app=3",
+  }
 end
 
 function T.test_a_variable_is_followed()
@@ -121,21 +132,27 @@ return config]], "app=1 env.X=6 env=2 listen=4 listen[1]=4 listen[2]=5 umask=7 w
 end
 
 function T.test_what_is_written_twice_is_not_certain()
-  lu.assertEquals(found "local c = { app = 1, workers = 2 }\nc.workers = 3\nreturn c", "app=1 workers=?")
-  lu.assertEquals(found "if x then return { app = 1 } end\nreturn { app = 2,\numask = 3 }", "app=? umask=3")
+  finds {
+    ["local c = { app = 1, workers = 2 }\nc.workers = 3\nreturn c"] = "app=1 workers=?",
+    ["if x then return { app = 1 } end\nreturn { app = 2,\numask = 3 }"] = "app=? umask=3",
+  }
 end
 
 function T.test_what_cannot_be_seen_is_not_certain()
-  lu.assertEquals(found "local c = { app = 1 }\nfor k, v in pairs(d) do c[k] = v end\nreturn c", "app=?")
-  lu.assertEquals(found "local c = { app = 1 }\nextend(c)\nreturn c", "app=?")
-  lu.assertEquals(found "local c = { listen = { 1 } }\ntable.insert(c.listen, 2)\nreturn c", "listen=1 listen[1]=?")
-  lu.assertEquals(found "return { app = 1 } or {}", "")
-  lu.assertEquals(found "return { [name] = 1, app = 2 }", "app=?")
-  lu.assertEquals(found "return setmetatable({ app = 1 }, {})", "")
-  lu.assertEquals(found "return with{ app = 1 }", "")
-  lu.assertEquals(found "local c = { app = 1 }\nc = other\nreturn c", "app=?")
-  lu.assertEquals(found "return { listen = { 1, [1] = 2 }, app = 1 }", "app=1 listen=1 listen[1]=?")
-  lu.assertEquals(found "return { app = 1,\rworkers = 2 }", "")
+  finds {
+    ["local c = { app = 1 }\nfor k, v in pairs(d) do c[k] = v end\nreturn c"] = "app=?",
+    ["local c = { app = 1 }\nextend(c)\nreturn c"] = "app=?",
+    ["local c = { app = 1 }\nc.env = { X = 1 } and {\n X = f() }\nreturn c"] = "app=1 env=2",
+    ["local c = { listen = { 1 } }\ntable.insert(c.listen, 2)\nreturn c"] = "listen=1 listen[1]=?",
+    ["local c = { env = { X = f() } }\nc.env = g()\nreturn c"] = "env.X=? env=?",
+    ["return { app = 1 } or {}"] = "",
+    ["return { [name] = 1, app = 2 }"] = "app=?",
+    ["return setmetatable({ app = 1 }, {})"] = "",
+    ["return with{ app = 1 }"] = "",
+    ["local c = { app = 1 }\nc = other\nreturn c"] = "app=?",
+    ["return { listen = { 1, [1] = 2 }, app = 1 }"] = "app=1 listen=1 listen[1]=?",
+    ["return { app = 1,\rworkers = 2 }"] = "",
+  }
 end
 
 function T.test_another_name_for_the_table_makes_it_unsure()
@@ -165,18 +182,22 @@ function T.test_a_part_of_the_table_under_another_name_makes_only_that_part_unsu
 end
 
 function T.test_only_a_local_variable_that_the_return_sees_is_followed()
-  lu.assertEquals(found "config = { a = 1 }\n_G.config.a = 2\nreturn config", "")
-  lu.assertEquals(found "do local config = { a = 1 } end\n_G.config = { a = 2 }\nreturn config", "a=?")
-  lu.assertEquals(found "if x then local c = { a = 1 } else return c end", "a=?")
-  lu.assertEquals(found "local h = { c = function() return { a = 1 } end }\nlocal c = { b = 2 }\nreturn c", "b=2")
-  lu.assertEquals(found "local function c() return { a = 1 } end\nc = other\nreturn c", "")
+  finds {
+    ["config = { a = 1 }\n_G.config.a = 2\nreturn config"] = "",
+    ["do local config = { a = 1 } end\n_G.config = { a = 2 }\nreturn config"] = "a=?",
+    ["if x then local c = { a = 1 } else return c end"] = "a=?",
+    ["local h = { c = function() return { a = 1 } end }\nlocal c = { b = 2 }\nreturn c"] = "b=2",
+    ["local function c() return { a = 1 } end\nc = other\nreturn c"] = "",
+  }
 end
 
 function T.test_a_return_that_is_not_understood_makes_all_unsure()
-  lu.assertEquals(found "if x then return { a = 1 } end\nreturn ({ b = 2 })", "a=?")
-  lu.assertEquals(found "local b = { a = 1 }\nif b then return (b) end\nreturn { c = 2 }", "c=?")
-  lu.assertEquals(found "if x then return { a = 1 } end\nreturn make()", "a=?")
-  lu.assertEquals(found "return function(m)\n if m then return end\n return { a = 1 }\nend", "a=3")
+  finds {
+    ["if x then return { a = 1 } end\nreturn ({ b = 2 })"] = "a=?",
+    ["local b = { a = 1 }\nif b then return (b) end\nreturn { c = 2 }"] = "c=?",
+    ["if x then return { a = 1 } end\nreturn make()"] = "a=?",
+    ["return function(m)\n if m then return end\n return { a = 1 }\nend"] = "a=3",
+  }
 end
 
 function T.test_a_function_of_the_table_has_the_line_of_its_name()
@@ -200,6 +221,11 @@ function T.test_what_is_missing_has_the_line_of_what_surrounds_it()
   lu.assertEquals(line(text, "clusters.admin.app"), 3)
   lu.assertEquals(line(text, "listen.mode"), 5)
   lu.assertEquals(line(text, "app"), false)
+end
+
+function T.test_what_a_metatable_gives_is_neither_missing_nor_found()
+  local text = "return {\n env = setmetatable({ A = 1 }, { __index = { X = 1 } }) }"
+  lu.assertEquals({ line(text, "env.X"), line(text, "env") }, { false, 2 })
 end
 
 function T.test_names_that_look_like_paths_are_not_taken_for_them()

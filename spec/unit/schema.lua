@@ -1,4 +1,5 @@
 --- The config schema: what it knows, how it merges, and how it complains.
+local configs = require "spec.support.configs"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local lu = require "luaunit"
@@ -7,27 +8,19 @@ local schema = require "brood.rules.schema"
 
 local T = {}
 
-local context = { cpus = 3, directory = "/srv/app" }
+local context = configs.context "/srv/app"
 
 local function effective(config)
-  local result, mistakes = schema.validate(config, context)
-  lu.assertNil(mistakes, mistakes and schema.format(mistakes))
-  return result
+  return configs.effective(config, context)
 end
 
--- The messages of all mistakes.
-local function complaints(config, more)
-  local result, mistakes = schema.validate(config, more or context)
-  lu.assertNil(result)
-  local messages = {}
-  for i, mistake in ipairs(mistakes) do
-    messages[i] = mistakes_of.sentence(mistake)
-  end
-  return messages, mistakes
+local function complaints(config)
+  lu.assertNil((schema.validate(config, context)))
+  return configs.complaints(config, context)
 end
 
-local function complaint(config, more)
-  local messages = complaints(config, more)
+local function complaint(config)
+  local messages = complaints(config)
   lu.assertEquals(#messages, 1, table.concat(messages, "\n"))
   return messages[1]
 end

@@ -23,6 +23,7 @@ local M = {}
 ---@field port? string digits
 ---@field workers? integer
 ---@field pidfile? string
+---@field daemonize? boolean
 ---@field control? string|false
 ---@field log_level? "debug"|"info"|"warn"|"error"
 ---@field log_format? "text"|"json"
@@ -78,9 +79,9 @@ local function help_config(argv)
   elseif key == "--markdown" then
     return { command = "help", topic = "config", markdown = true }
   elseif key and not require("brood.cli.help").text("config", key) then
-    local schema_keys = require "brood.rules.schema_keys"
-    local meant = schema_keys.called_elsewhere[key] or require("brood.rules.nearest").find(key, schema_keys.order)
-    refuse("config", "unknown key '%s'%s", key, meant and (" (did you mean '%s'?)"):format(meant) or "")
+    local schema_keys, nearest = require "brood.rules.schema_keys", require "brood.rules.nearest"
+    local meant = schema_keys.called_elsewhere[key] or nearest.find(key, schema_keys.order)
+    refuse("config", "unknown key '%s'%s", key, nearest.hint(meant))
   end
   return { command = "help", topic = "config", key = key }
 end
@@ -101,9 +102,8 @@ local function help(argv)
   elseif usage.later[topic] then
     usage.not_yet("brood", ("command '%s'"):format(topic))
   end
-  local meant = require("brood.rules.nearest").find(topic, texts.topics)
-  refuse("brood", "unknown command '%s'%s", topic, meant and (" (did you mean '%s'?)"):format(meant) or "")
-  error "unreachable"
+  local nearest = require "brood.rules.nearest"
+  return refuse("brood", "unknown command '%s'%s", topic, nearest.hint(nearest.find(topic, texts.topics)))
 end
 
 ---@return brood.Arguments

@@ -60,9 +60,7 @@ local function run_parser(of)
   parser:option "--log-level":target "log_level":choices { "debug", "info", "warn", "error" }
   parser:option "--log-format":target "log_format":choices { "text", "json" }
   parser:option "-P":target "pidfile"
-  parser:flag("-D"):action(function()
-    usage.not_yet(of, "option '-D'")
-  end)
+  parser:flag "-D":target "daemonize"
   return parser
 end
 
@@ -108,6 +106,7 @@ return function(argv, named)
   local parsed = {
     command = of, config = config_of(of, found, words), app = found.app, port = found.port, workers = found.workers,
     listen = found.listen[1] and found.listen or nil, pidfile = found.pidfile,
+    daemonize = found.daemonize,
     log_level = level_of(found), log_format = found.log_format,
   }
   if found.control then

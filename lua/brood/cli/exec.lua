@@ -1,27 +1,18 @@
 --- `brood exec SCRIPT [ARG...]`: a Lua script on the runtime, with arg and ... as in stock Lua.
 local core = require "brood.core"
 local E = require "brood.error"
-local serve = require "brood.serve"
+local files = require "brood.files"
 local task = require "brood.task"
 local uv = require "luv"
 
 local M = {}
 
--- A '#!' line is for the kernel.
 local function load_script(path)
-  local file, why = io.open(path, "rb")
-  if not file then
-    return nil, why
-  end
-  local text = file:read("*a")
-  file:close()
+  local text, why = files.read(path)
   if not text then
-    return nil, path .. ": cannot be read (is it a folder?)"
+    return nil, why or path .. ": cannot be read (is it a folder?)"
   end
-  if text:sub(1, 1) == "#" then
-    text = "--" .. text
-  end
-  return loadstring(text, "@" .. path)
+  return files.compile(text, path)
 end
 
 -- A parent that is brood as well has left us a line to it, which is not for the programs that the script starts.
@@ -56,7 +47,7 @@ function M.main(path, args)
     core.exit(1)
   end
   _G.arg = { [-1] = "brood", [0] = path, unpack(args) }
-  serve.path_first(path)
+  files.path_first(path)
   attach()
   if uv.os_getpid() == 1 then
     be_init()

@@ -26,8 +26,9 @@ usage: brood [run] [options] [CONFIG]
        brood [run] -s APP [-l ADDR]... [-p PORT] [-w N]
 
 Runs a config file (./brood.lua when none is named), or serves one app without
-one, in the foreground. QUIT stops it and lets requests finish first, TERM and
-INT stop it quickly; a second TERM or INT kills what is left.
+one, in the foreground unless -D says otherwise. QUIT stops it and lets requests
+finish first, TERM and INT stop it quickly; a second TERM or INT kills what is
+left.
 
 options:
 %s

@@ -5,6 +5,7 @@
 --- who runs it.
 local address = require "brood.rules.address"
 local core = require "brood.core"
+local files = require "brood.files"
 local kinds = require "brood.rules.kinds"
 local paths = require "brood.rules.path"
 local rights_of = require "brood.cluster.rights"
@@ -45,17 +46,28 @@ function Look:me()
   return "user " .. tostring(core.posix.getuid())
 end
 
--- uv says "ENOENT: no such file or directory: /x".
-local function reason(err)
-  return (tostring(err):gsub("^%u+: ", ""):gsub(": /.*$", ""))
-end
-
-function Look:directory(key, path)
+-- What is at a path; a complaint where nothing can be seen there.
+function Look:stat(key, about, path, what)
   local stat, err, code = uv.fs_stat(path)
   if not stat then
     local say = code == "EACCES" and self.denied or self.complain
-    say(self, key, path, "names a directory that cannot be used: %s: %s", path, reason(err))
-  elseif stat.type ~= "directory" then
+    say(self, key, about, "%s: %s: %s", what, path, files.reason(err))
+  end
+  return stat
+end
+
+-- Whether we may read ("R") or write ("W") it; a complaint where we may not.
+function Look:access(key, about, path, mode, what)
+  local ok, err = uv.fs_access(path, mode)
+  if not ok then
+    self:denied(key, about, "%s by %s: %s: %s", what, self:me(), path, files.reason(err or "permission denied"))
+  end
+  return ok
+end
+
+function Look:directory(key, path)
+  local stat = self:stat(key, path, path, "names a directory that cannot be used")
+  if stat and stat.type ~= "directory" then
     self:complain(key, path, "is not a directory: %s", path)
   end
 end
@@ -63,17 +75,11 @@ end
 -- A file that will be made: its folder must be there, and take it.
 function Look:folder_of(key, path)
   local folder = paths.directory(path)
-  local stat, err, code = uv.fs_stat(folder)
-  if not stat then
-    local say = code == "EACCES" and self.denied or self.complain
-    return say(self, key, path, "is in a directory that cannot be used: %s: %s", folder, reason(err))
-  elseif stat.type ~= "directory" then
-    return self:complain(key, path, "is not in a directory: %s", folder)
-  end
-  local ok
-  ok, err = uv.fs_access(folder, "W")
-  if not ok then
-    self:denied(key, path, "cannot be made by %s: %s: %s", self:me(), folder, reason(err or "permission denied"))
+  local stat = self:stat(key, path, folder, "is in a directory that cannot be used")
+  if stat and stat.type ~= "directory" then
+    self:complain(key, path, "is not in a directory: %s", folder)
+  elseif stat then
+    self:access(key, path, folder, "W", "cannot be made")
   end
 end
 
@@ -84,10 +90,7 @@ function Look:file(key, path)
   elseif not stat then
     return self:folder_of(key, path)
   end
-  local ok, err = uv.fs_access(path, "W")
-  if not ok then
-    self:denied(key, path, "cannot be written by %s: %s: %s", self:me(), path, reason(err or "permission denied"))
-  end
+  self:access(key, path, path, "W", "cannot be written")
 end
 
 -- ---- the app --------------------------------------------------------------------------------------------------------
@@ -141,17 +144,14 @@ function Look:readable(path, config)
 end
 
 function Look:app(path, config)
-  local stat, err, code = uv.fs_stat(path)
+  local stat = self:stat("app", path, path, "cannot be read")
   if not stat then
-    local say = code == "EACCES" and self.denied or self.complain
-    return say(self, "app", path, "cannot be read: %s: %s", path, reason(err))
+    return
   elseif stat.type == "directory" then
     return self:complain("app", path, "is a directory: %s", path)
   end
-  local ok
-  ok, err = uv.fs_access(path, "R")
-  if not ok then
-    return self:denied("app", path, "cannot be read by %s: %s: %s", self:me(), path, reason(err or "permission denied"))
+  if not self:access("app", path, path, "R", "cannot be read") then
+    return
   end
   local chunk, why = loadfile(path)
   if not chunk then
@@ -212,11 +212,7 @@ end
 
 function Look:port(key, text, port)
   if port > 0 and port < 1024 and not self.rights.may.NET_BIND_SERVICE then
-    local file = io.open "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-    local first = file and file:read("*n") or 1024
-    if file then
-      file:close()
-    end
+    local first = tonumber(files.read "/proc/sys/net/ipv4/ip_unprivileged_port_start" or "") or 1024
     if port < first then
       self:denied(key, text, "cannot be bound by %s: ports below %d need root or CAP_NET_BIND_SERVICE", self:me(),
         first)
@@ -239,7 +235,7 @@ function Look:given_to(key, entry)
   end
 end
 
-local files = { "pidfile", "stdout_path", "stderr_path", "access_log" }
+local file_keys = { "pidfile", "stdout_path", "stderr_path", "access_log" }
 
 ---@param config table of the top level, or an entry of clusters
 ---@param whole table the same, with what it takes from the top level
@@ -250,7 +246,7 @@ function Look:all(config, whole)
   if config.working_directory then
     self:directory("working_directory", config.working_directory)
   end
-  for _, key in ipairs(files) do
+  for _, key in ipairs(file_keys) do
     if type(config[key]) == "string" and config[key] ~= "-" then
       self:file(key, config[key])
     end

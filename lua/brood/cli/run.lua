@@ -2,8 +2,13 @@
 local boot = require "brood.boot"
 local config = require "brood.master.config"
 local core = require "brood.core"
+local daemonize = require "brood.cli.daemonize"
 local E = require "brood.error"
+local inherit = require "brood.master.inherit"
 local log = require "brood.log"
+local notify = require "brood.master.notify"
+local origin = require "brood.master.origin"
+local predecessor = require "brood.master.predecessor"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
@@ -29,13 +34,14 @@ end
 
 -- Whoever has started it reads the reason where it was started, also when the log goes to a file; and what else would
 -- be in the way of the next start.
-local function tell_failure(master, origin, err)
+local function tell_failure(master, source, err)
   local text = "cannot start: " .. E.text(err)
-  local others = require("brood.cli.preflight").others(master.config, origin, err)
+  local others = require("brood.cli.preflight").others(master.config, source, err)
   if others[1] then
-    text = ("%s\n%s"):format(text, config.explain(origin.source, others, true))
+    text = ("%s\n%s"):format(text, config.explain(source.source, others, true))
   end
   log.error(text)
+  predecessor.failed(master, E.text(err))
   if master.logs:restore() then
     log.error(text)
   end
@@ -56,6 +62,11 @@ local function leave(status, master)
   supervised.stop_all(now)
 end
 
+-- All that is wrong with a config, what it names in the file system included.
+local function explain(examined)
+  return config.explain(examined.source, (require("brood.cli.preflight").all(examined)))
+end
+
 -- A config may wait: whoever wants it to end does not.
 local function load(options, master)
   local loading = true
@@ -67,12 +78,41 @@ local function load(options, master)
   local examined, why = config.examine(options, master)
   loading = false
   if examined and examined.mistakes then
-    why = config.explain(examined.source, (require("brood.cli.preflight").all(examined)))
+    why = explain(examined)
   end
   if why then
     return why
   end
   return nil, config.settle(examined)
+end
+
+-- Whether it serves; else it is ending. The config is the master's alone from here on: a reload lets go of it.
+local function serve(options, master, daemon)
+  local why, effective, source = load(options, master)
+  if master.state == "stopped" then
+    return -- it is ending already
+  elseif why then
+    log.error(why)
+    predecessor.failed(master, why)
+    return leave(1, master)
+  elseif effective.daemonize and not options.daemonize and daemonize.applies(master, daemon) then
+    return leave(daemonize.start(master), master)
+  end
+  core.posix.setproctitle("brood: master " .. effective.path)
+  local ok, err = master:start(effective)
+  if ok then
+    report(master)
+    master.logs:settle()
+    predecessor.ready(master)
+    notify.ready(master)
+    if daemon then
+      daemonize.serves(daemon, master)
+    end
+  elseif err.code ~= "stopped" then
+    tell_failure(master, source, err)
+    return leave(1, master)
+  end
+  return true
 end
 
 --- Run until stopped.
@@ -81,22 +121,20 @@ function M.main(options)
   boot.forgive()
   setup_log(options)
   local master = require("brood.master").new(options)
+  master.explain = explain
+  local daemon = daemonize.take(master)
+  local inherited = inherit.take()
+  options.passed = inherit.by_supervisor(inherited)
+  master.inherited, master.origin = inherited, origin.remember(inherited.program)
+  notify.take()
+  notify.watch(master)
+  predecessor.attach(master)
   require("brood.master.signals").watch(master)
-  local why, effective, origin = load(options, master)
-  if master.state == "stopped" then
-    return -- it is ending already
-  elseif why then
-    log.error(why)
-    return leave(1, master)
+  if options.daemonize and daemonize.applies(master, daemon) then
+    return leave(daemonize.start(master), master)
   end
-  core.posix.setproctitle("brood: master " .. effective.path)
-  local ok, err = master:start(effective)
-  if ok then
-    report(master)
-    master.logs:settle()
-  elseif err.code ~= "stopped" then
-    tell_failure(master, origin, err)
-    return leave(1, master)
+  if not serve(options, master, daemon) then
+    return
   end
   master:wait()
   task.sleep(0) -- hooks that wait for the same hear of it before the process ends

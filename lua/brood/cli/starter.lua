@@ -1,6 +1,7 @@
 --- `brood init [DIR]`: a config in which every key is explained, made from the schema, and the app that it
 --- serves. It never overwrites anything.
 local core = require "brood.core"
+local files = require "brood.files"
 local keys = require "brood.rules.schema_keys"
 local paths = require "brood.rules.path"
 local reference = require "brood.cli.reference"
@@ -65,11 +66,6 @@ function M.config()
   return table.concat(parts)
 end
 
--- uv says "EACCES: permission denied: /x".
-local function reason(err)
-  return (tostring(err):gsub("^%u+: ", ""):gsub(": [^:]*$", ""))
-end
-
 local function make_directory(path)
   local stat = uv.fs_stat(path)
   if stat then
@@ -83,21 +79,21 @@ local function make_directory(path)
     end
   end
   local ok, err = uv.fs_mkdir(path, 493) -- 0755
-  return ok, err and reason(err)
+  return ok, err and files.reason(err)
 end
 
 -- "wx": whoever was there first keeps it.
 local function write_new(path, text)
   local fd, err = uv.fs_open(path, "wx", 420) -- 0644
   if not fd then
-    return nil, err:match("^EEXIST") and "it exists, and is not overwritten" or reason(err)
+    return nil, err:match("^EEXIST") and "it exists, and is not overwritten" or files.reason(err)
   end
   local written
   written, err = uv.fs_write(fd, text)
   uv.fs_close(fd)
   if written ~= #text then
     uv.fs_unlink(path)
-    return nil, err and reason(err) or "it could not be written whole"
+    return nil, err and files.reason(err) or "it could not be written whole"
   end
   return true
 end

@@ -41,7 +41,7 @@ local function suspicious(word)
   local nearest = require "brood.rules.nearest"
   local meant = nearest.find(word, commands)
   if meant then
-    return true, (" (did you mean '%s'?)"):format(meant)
+    return true, nearest.hint(meant)
   end
   for name in pairs(later) do
     if nearest.find(word, { name }) then

@@ -17,7 +17,7 @@ local live = {
 ---@param cluster brood.WebCluster
 ---@return { state: string }
 function M.dress(worker, member, cluster)
-  local known = { state = "starting", board = cluster.scoreboard, place = member.place }
+  local known = { state = "starting", board = member.places.board, place = member.place }
   local methods = getmetatable(worker).__index
   worker.id, worker.slot, worker.cluster = member.id, member.slot, cluster.name
   worker.started_at = member.process.started_at

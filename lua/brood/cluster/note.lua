@@ -62,6 +62,13 @@ function M.signal(value)
   return number > 0 and signals.name(number) or nil
 end
 
+--- In the master: whether a worker accepts connections, though its word of that may still be on its way.
+---@param value number
+---@return boolean
+function M.serves(value)
+  return stages[value % SIGNALS] == "ready"
+end
+
 --- In the master: what the start of a worker has not come beyond.
 ---@param value number
 ---@param app string

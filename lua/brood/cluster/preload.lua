@@ -3,6 +3,7 @@
 --- listening happen in each worker.
 local E = require "brood.error"
 local log = require "brood.log"
+local no_exit = require "brood.no_exit"
 local serve = require "brood.serve"
 local task = require "brood.task"
 local timer = require "brood.timer"
@@ -57,50 +58,55 @@ end
 
 -- ---- loading, in the master -----------------------------------------------------------------------------------------
 
--- It has the time that a worker has: one that waits for ever would hold up the start, and nobody would be told.
-local function limit(cluster, token, done)
-  local seconds = cluster.options.start_timeout
-  return seconds and timer.after(seconds, function()
-    if cluster.preloading == token then
-      cluster.preloading = nil
-      done(E.new("timeout", "preload: %s was not loaded within %g s", cluster.options.app, seconds))
-    end
-  end):unref()
+local function run(generation, answer)
+  local master = generation.options.master
+  local call = master and master.state == "ready" and no_exit.call or task.call
+  local ok, app = call(serve.load, generation.options.app)
+  if ok then
+    return answer(nil, app)
+  end
+  local err = app
+  if err.traceback and err.traceback ~= err.message then
+    log.error(("%s: preload: %s"):format(generation.name, err.traceback))
+  end
+  answer(err)
 end
 
---- Load it, within start_timeout. done(err) with the file and line of what is wrong.
----@param cluster brood.WebCluster gets `app`
+--- Load it, within start_timeout: one that waits for ever would hold up the start, and nobody would be told.
+--- done(err) with the file and line of what is wrong.
+---@param generation brood.Generation gets `app`
 ---@param done fun(err: brood.Error?)
-function M.load(cluster, done)
-  local token = {}
-  cluster.preloading = token
-  local timeout = limit(cluster, token, done)
-  task.spawn(function()
-    local ok, app = task.call(serve.load, cluster.options.app)
-    if timeout then
-      timeout:cancel()
+function M.load(generation, done)
+  local seconds = generation.options.start_timeout
+  local limit, answered
+  local function answer(err, app)
+    if answered then
+      return
     end
-    if cluster.preloading ~= token then
-      return done(E.new("stopped", "%s was stopped while its app was loaded", cluster.name))
+    answered, generation.called_off = true, nil
+    if limit then
+      limit:cancel()
     end
-    cluster.preloading = nil
-    if not ok then
-      local err = app
-      if err.traceback and err.traceback ~= err.message then
-        log.error(("%s: preload: %s"):format(cluster.name, err.traceback))
-      end
-      return done(err)
+    if not err then
+      generation.app, generation.inherited = app, settle()
     end
-    cluster.app = app
-    cluster.inherited = settle()
-    done()
-  end)
+    done(err)
+  end
+  generation.called_off = function()
+    answer(E.new("stopped", "%s was stopped while its app was loaded", generation.name))
+  end
+  limit = seconds and timer.after(seconds, function()
+    answer(E.new("timeout", "preload: %s was not loaded within %g s", generation.options.app, seconds))
+  end):unref()
+  task.spawn(run, generation, answer)
 end
 
 --- It is not wanted any more.
----@param cluster brood.WebCluster
-function M.cancel(cluster)
-  cluster.preloading = nil
+---@param generation brood.Generation
+function M.cancel(generation)
+  if generation.called_off then
+    generation.called_off()
+  end
 end
 
 return M

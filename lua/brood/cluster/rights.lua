@@ -2,18 +2,14 @@
 --- Loaded only where a config asks for such things; it changes nothing.
 local core = require "brood.core"
 local E = require "brood.error"
+local files = require "brood.files"
 
 local M = {}
 
 local bits = { CHOWN = 0, SETGID = 6, SETUID = 7, NET_BIND_SERVICE = 10, SYS_RESOURCE = 24 }
 
 local function read(path)
-  local file = io.open(path)
-  local text = file and file:read("*a") or ""
-  if file then
-    file:close()
-  end
-  return text
+  return files.read(path) or ""
 end
 
 -- An id that is real, effective and saved at once; nil where they differ.
@@ -63,7 +59,7 @@ function M.identity(options)
       local err
       found[kind], err = core.privileges["lookup_" .. kind](options[kind])
       if not found[kind] then
-        return E.new(err.code, "%s: %s", kind, err.message), kind
+        return E.of(kind, err), kind
       end
     end
   end
@@ -116,6 +112,15 @@ function M.limits(limits)
     found[name] = beyond(name, as_number(limit.hard), now, may_raise)
   end
   return found
+end
+
+--- Check what a cluster asks for: found out before anything is forked, in place of once per worker.
+---@param options { user?: string|integer, group?: string|integer, limits?: table }
+---@return brood.Error? err the first reason why its workers cannot have it
+function M.check(options)
+  local err = M.identity(options)
+  local _, problem = next(options.limits and M.limits(options.limits) or {})
+  return err or problem and E.new("EPERM", "%s", problem) or nil
 end
 
 return M

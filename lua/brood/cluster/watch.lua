@@ -4,6 +4,7 @@
 --- waits in its loop sleeps, and only one that does not is asked over its channel. How a
 --- killed one is replaced is the group's business.
 local clock = require "brood.clock"
+local files = require "brood.files"
 local fork = require "brood.fork"
 local log = require "brood.log"
 local timer = require "brood.timer"
@@ -31,11 +32,7 @@ local now = clock.now
 
 -- What the kernel says it does: S sleeps, R runs, D waits for a device, T is stopped; nil once it is gone.
 local function kernel_state(pid)
-  local file = io.open(("/proc/%d/stat"):format(pid))
-  local text = file and file:read("*a")
-  if file then
-    file:close()
-  end
+  local text = files.read(("/proc/%d/stat"):format(pid))
   return text and text:match("%) (%a)")
 end
 

@@ -24,10 +24,11 @@ local function schedule(self, slot, delay)
   self.retries[slot] = timer.after(delay, go)
 end
 
---- Nobody waits to try that slot again.
+--- What became of that slot so far is forgotten, and nobody waits to try it again.
 ---@param self brood.Group
 ---@param slot integer
-function M.drop(self, slot)
+function M.forget(self, slot)
+  self.failures[slot], self.given_up[slot], self.failing[slot] = nil, nil, nil
   if self.retries[slot] then
     self.retries[slot]:cancel()
     self.retries[slot] = nil

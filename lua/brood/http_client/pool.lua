@@ -14,7 +14,9 @@ local SECONDS = 15 -- less than most servers wait
 ---@field conn brood.Conn
 ---@field answer userdata
 ---@field target string
----@field expires number
+---@field expires number while it waits
+---@field sent? boolean whether the whole request has been taken
+---@field close? boolean whether it is for one request only
 
 local idle = {} ---@type table<string, brood.http.Link[]> by target, the oldest first
 local count, sweeper = 0, nil

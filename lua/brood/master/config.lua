@@ -2,15 +2,14 @@
 --- place that reads the file. What the keys mean is rules.schema's; what only a
 --- mistake needs (where keys stand, how errors read) is loaded only then.
 local core = require "brood.core"
+local environment = require "brood.master.environment"
+local files = require "brood.files"
 local paths = require "brood.rules.path"
-local serve = require "brood.serve"
 local task = require "brood.task"
 
 local M = {}
 
 M.DEFAULT = "brood.lua"
-
-local HOOKS = { "on_start", "before_fork", "after_fork", "worker_ready", "worker_exit", "on_stop" }
 
 -- A handler function(req, res), a server, or { server = ... }: what `brood -s` serves.
 local function is_app(value)
@@ -55,29 +54,26 @@ end
 ---@field shown? string the path as it was typed
 ---@field text? string
 ---@field value any what it is in the end
+---@field named? boolean whether somebody asked for it, and it is not the default one
 ---@field called? boolean whether the file returned a function
+---@field is_app? boolean whether it is an app, and no config
 ---@field chunk? function
 
 -- Read and run the file. Problems come back as text.
 local function read(found, master)
   local file_errors = "brood.master.config_errors"
-  local file, why = io.open(found.path, "rb")
-  local text = file and file:read("*a")
-  if file then
-    file:close()
-  end
+  local text, why = files.read(found.path)
   if not text then
     return nil, require(file_errors).unreadable(found, why)
   end
   found.text = text
-  -- A '#!' line is for the kernel.
   local chunk
-  chunk, why = loadstring(text:sub(1, 1) == "#" and "--" .. text or text, "@" .. found.path)
+  chunk, why = files.compile(text, found.path)
   if not chunk then
     return nil, require(file_errors).syntax(found, why)
   end
   found.chunk = chunk
-  serve.path_first(found.path)
+  files.path_first(found.path)
   local ok, value = task.call(evaluate, chunk, master, found)
   if not ok then
     return nil, require(file_errors).raised(found, value)
@@ -99,8 +95,10 @@ local function complete(effective, found, beaten)
   effective.path = found.path or effective.app
   effective.clusters = require("brood.rules.clusters").list(effective, beaten.workers and beaten.workers.value)
   effective.hooks = {}
-  for _, name in ipairs(HOOKS) do
-    effective.hooks[name] = effective[name]
+  for name, key in pairs(require("brood.rules.schema_keys").fields) do
+    if key.is_hook then
+      effective.hooks[name] = effective[name]
+    end
   end
   return effective
 end
@@ -133,7 +131,10 @@ end
 ---@param master table what a config that is a function is given
 ---@return brood.Examined? examined, string? why it cannot be read, as text
 function M.examine(options, master)
-  local cwd = assert(core.cwd())
+  environment.remember()
+  -- What the command line names is seen from where it was typed, wherever the master is later.
+  options.cwd = options.cwd or assert(core.cwd())
+  local cwd = options.cwd
   local shown = options.config or (not options.app and M.DEFAULT) or nil
   local found = { shown = shown, path = shown and paths.absolute(cwd, shown), named = options.config ~= nil }
   if found.path then
@@ -157,14 +158,7 @@ end
 ---@param more? boolean whether some have been told already
 ---@return string
 function M.explain(source, mistakes, more)
-  local text, line_of = source.text, nil
-  if not text and source.path then
-    local file = io.open(source.path, "rb")
-    text = file and file:read("*a")
-    if file then
-      file:close()
-    end
-  end
+  local text, line_of = source.text or source.path and files.read(source.path), nil
   if text then
     line_of = require("brood.rules.config_lines").finder(text, source.value)
   end

@@ -29,7 +29,7 @@ local function missing(found)
   local directory, name = found.path:match("^(.*)/([^/]*)$")
   local near = nearest.find(name, configs_in(directory == "" and "/" or directory))
   if near then
-    return ("%s (did you mean '%s'?)"):format(text, found.shown:sub(1, -#name - 1) .. near)
+    return text .. nearest.hint(found.shown:sub(1, -#name - 1) .. near)
   elseif not found.shown:find("[./]") then
     return text .. ", and no command of that name (see brood --help)"
   end
@@ -45,8 +45,7 @@ function M.unreadable(found, why)
   if stat and stat.type == "directory" then
     local inside = found.shown:gsub("/+$", "") .. "/brood.lua"
     local there = uv.fs_stat(found.path .. "/brood.lua")
-    return ("%s: is a directory, not a config file%s"):format(found.shown,
-      there and (" (did you mean '%s'?)"):format(inside) or "")
+    return ("%s: is a directory, not a config file%s"):format(found.shown, nearest.hint(there and inside or nil))
   elseif not stat and uv.fs_lstat(found.path) then
     return ("%s: is a symlink to nothing"):format(found.shown)
   elseif not stat and tostring(why):find("No such file", 1, true) then

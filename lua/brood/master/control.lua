@@ -3,30 +3,24 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local http = require "brood.http"
+local inherit = require "brood.master.inherit"
 local json = require "brood.json"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
 local paths = require "brood.rules.path"
+local routes = require("brood.master.control_routes").routes
 local uv = require "luv"
 
 ---@class brood.Control
 ---@field address string
+---@field listener userdata
+---@field server? brood.http.Server nil while another master answers there
 local Control = {}
 Control.__index = Control
 
 local M = {}
 
-local PATH_MAX = 107 -- bytes of a Unix socket's path
-
-local routes = {
-  ["GET /health"] = function(master)
-    local serving = master.state == "ready"
-    return serving and 200 or 503, { status = serving and "ok" or master.state }
-  end,
-  ["GET /status"] = function(master)
-    return 200, master:status()
-  end,
-}
+local PATH_MAX = require("brood.rules.address").UNIX_PATH_MAX
 
 local function answer(master, req, res)
   -- HEAD is GET without the body, which the server below leaves out.
@@ -34,7 +28,7 @@ local function answer(master, req, res)
   local route = routes[method .. " " .. req.path]
   local status, body = 404, { error = ("there is no %s %s"):format(method, req.path) }
   if route then
-    status, body = route(master)
+    status, body = route(master, req)
   end
   -- The encoder cannot know that an empty table is a list.
   local text = json.encode(body):gsub('"processes":{}', '"processes":[]')
@@ -89,31 +83,36 @@ function M.default_paths(config)
   return { room > 9 and prefix .. name_of(config.path, room) .. ".sock" or nil }
 end
 
-local function listen(address, once)
+-- Returns also whether it is the old master's, who answers there until it leaves that to us.
+local function listen(master, address, once)
+  local passed = inherit.control(master, address)
+  if passed then
+    return passed, nil, true
+  end
   return listeners.open { address = address, mode = 384, backlog = 16, once = once } -- 0600
 end
 
-local function open_default(config)
+local function open_default(master, config)
+  local passed
   local listener, err = nil, E.new("EACCES",
     "no private folder for the control socket: set XDG_RUNTIME_DIR, or `control`")
   for _, path in ipairs(M.default_paths(config)) do
-    listener, err = listen("unix:" .. path, true)
+    listener, err, passed = listen(master, "unix:" .. path, true)
     if listener or err.code ~= "EADDRINUSE" then
       break
     end
   end
-  return listener, err
+  return listener, err, passed
 end
 
-local function open(master)
-  local wanted = master.config.control
-  local address = wanted and wanted.address
+local function open(master, config)
+  local address = config.control and config.control.address
   if not address then
-    return open_default(master.config)
+    return open_default(master, config)
   elseif not address:match("^unix:") then
     return nil, E.new("not_available", "control on TCP is not available yet: use unix:/path")
   end
-  return listen(address, false)
+  return listen(master, address, false)
 end
 
 --- Start it, unless the config says `control = false`. Where nobody asked for it, a failure is only logged.
@@ -123,30 +122,119 @@ function M.start(master)
   if master.config.control == false then
     return true
   end
-  local listener, err = open(master)
+  local listener, err, passed = open(master, master.config)
   if not listener then
-    err = E.new(err.code, "control: %s", err.message)
+    err = E.of("control", err)
     if master.config.control then
       return nil, err
     end
     log.warn(("%s; going on without a control server"):format(err))
     return true
   end
+  master.control = setmetatable({ listener = listener, address = listener:address() }, Control)
+  if passed then
+    return true
+  end
+  return master.control:accept(master)
+end
+
+--- Answer there, unless it does already.
+---@param master brood.Master
+---@return true? ok, brood.Error? err
+function Control:accept(master)
+  if self.server then
+    return true
+  end
   local server = http.server(function(req, res)
     answer(master, req, res)
   end)
-  local ok
-  ok, err = server:listen { fds = { listener:fd() } }
+  local ok, err = server:listen { fds = { self.listener:fd() } }
   if not ok then
-    listener:close()
-    return nil, E.new(err.code, "control: %s", err.message)
+    return nil, E.of("control", err)
   end
-  master.control = setmetatable({ listener = listener, server = server, address = listener:address() }, Control)
+  self.server = server
   return true
 end
 
+--- Leave the answers to another master; those that are under way are finished.
+function Control:pause()
+  if self.server then
+    self.server:close(function() end)
+    self.server = nil
+  end
+end
+
+-- Whether the one that there is now is where a config wants it.
+local function in_place(master, config)
+  local control = master.control
+  if not control or config.control == false then
+    return control == nil and config.control == false
+  elseif config.control and config.control.address then
+    return control.address == config.control.address
+  end
+  for _, path in ipairs(M.default_paths(config)) do
+    if control.address == "unix:" .. path then
+      return true
+    end
+  end
+  return false
+end
+
+-- Another one, which answers at once.
+local function open_beside(master, config)
+  local listener, err = open(master, config)
+  if not listener then
+    return nil, E.of("control", err)
+  end
+  local control = setmetatable({ listener = listener, address = listener:address() }, Control)
+  local ok, why = control:accept(master)
+  if not ok then
+    control:close()
+    return nil, why
+  end
+  return control
+end
+
+local function no_change() end
+
+--- Prepare for another config: what is to be done when it comes into force, and when it does not. The former server
+--- answers what it was asked.
+---@async
+---@param master brood.Master
+---@param config brood.EffectiveConfig
+---@return { commit: fun(), cancel: fun() }? plan, brood.Error? err
+function M.change(master, config)
+  if in_place(master, config) then
+    return { commit = no_change, cancel = no_change }
+  end
+  local former, control = master.control, nil
+  if config.control ~= false then
+    local err
+    control, err = open_beside(master, config)
+    if not control and config.control then
+      return nil, err
+    elseif not control then
+      log.warn(("%s; going on as before"):format(err))
+      return { commit = no_change, cancel = no_change }
+    end
+  end
+  return {
+    commit = function()
+      master.control = control
+      if former then
+        former:close()
+      end
+    end,
+    cancel = function()
+      if control then
+        control:close()
+      end
+    end,
+  }
+end
+
 function Control:close()
-  self.server:close(function() end)
+  self:pause()
   self.listener:close()
 end
 

@@ -3,6 +3,7 @@
 --- master's loop turns; those about one worker follow upon each other, and a master that ends waits for them.
 local core = require "brood.core"
 local E = require "brood.error"
+local run_hook = require "brood.hook"
 local task = require "brood.task"
 
 local M = {}
@@ -14,17 +15,7 @@ local M = {}
 ---@param name string
 ---@return brood.Error? err
 function M.call(master, hooks, name, ...)
-  local fn = hooks[name]
-  if not fn then
-    return nil
-  end
-  local ok, err = task.call(fn, master, ...)
-  if ok then
-    return nil
-  end
-  local failure = E.new("hook", "%s", ("%s: %s"):format(name, tostring(err)))
-  failure.traceback = ("%s: %s"):format(name, E.text(err))
-  return failure
+  return run_hook(hooks, name, master, ...)
 end
 
 --- The same; what it raises is only logged.
@@ -77,10 +68,10 @@ end
 
 --- Run a hook about a worker behind those about it that still run.
 ---@param master brood.Master
+---@param hooks table<string, function>
 ---@param name string
 ---@param worker brood.ClusterWorker
-function M.queue(master, name, worker, ...)
-  local hooks = master.clusters[worker.cluster].hooks
+function M.queue(master, hooks, name, worker, ...)
   if not hooks[name] then
     return
   end

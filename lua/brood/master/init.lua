@@ -2,17 +2,20 @@
 --- can be asked of it. How it starts is master.start's, how it ends master.stop's; what a
 --- cluster or a worker is, is decided below; what the config says, in master.config.
 local clock = require "brood.clock"
+local clusters = require "brood.master.clusters"
 local core = require "brood.core"
-local E = require "brood.error"
 local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
 local logs = require "brood.master.logs"
+local scale = require "brood.master.scale"
 local start = require "brood.master.start"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
+local transition = require "brood.master.transition"
+local upgrade = require "brood.master.upgrade"
 
 ---@class brood.Master: brood.Emitter
 ---@field pid integer
@@ -23,8 +26,12 @@ local task = require "brood.task"
 ---@field pools table<string, table> by name
 ---@field services table<string, table> by name
 ---@field failure brood.Error? why it could not start
----@field old_pid integer? the old master's, during an upgrade
+---@field old_pid integer? in the new master of an upgrade the old one's, until that is gone
+---@field new_pid integer? in the old master of an upgrade the new one's, while that lives
+---@field inherited brood.Inherited
+---@field origin brood.Origin
 ---@field state "starting"|"ready"|"stopping"|"stopped"
+---@field explain fun(examined: brood.Examined): string all that is wrong with a config, as text
 local Master = emitter.mixin {}
 
 Master.__index = function(self, name)
@@ -36,13 +43,11 @@ end
 
 local M = {}
 
-local WORKERS_MAX = 65535
-
 --- The workers of all clusters that are alive.
 ---@return brood.ClusterWorker[]
 function Master:all_workers()
   local list = {}
-  for _, web in ipairs(self.order) do
+  for _, web in ipairs(clusters.every(self)) do
     for _, worker in ipairs(web:workers()) do
       list[#list + 1] = worker
     end
@@ -147,12 +152,6 @@ function Master:broadcast(value, name)
   end
 end
 
-local function not_now(self, method)
-  if self.state == "stopping" or self.state == "stopped" then
-    return E.new("stopped", "master:%s: the master is %s", method, self.state)
-  end
-end
-
 --- Keep n workers of a cluster ("web" unless named) from now on. Returns when those that lack are ready and those that
 --- are too many have finished and gone. Before the start it is the number to start with.
 ---@async
@@ -165,20 +164,13 @@ function Master:scale(name, n, cb)
   if type(name) == "number" then
     name, n, cb = "web", name, n
   end
-  local web = find_cluster(self, "scale", name)
-  if type(n) ~= "number" or n < 0 or n > WORKERS_MAX or n % 1 ~= 0 then
-    error(("master:scale: the number of workers must be a whole one from 0 to %d, got %s"):format(WORKERS_MAX,
+  find_cluster(self, "scale", name)
+  if not scale.is_number(n) then
+    error(("master:scale: the number of workers must be a whole one from 0 to %d, got %s"):format(scale.WORKERS_MAX,
       tostring(n)), 2)
   end
   return task.run(cb, "master:scale", function(done)
-    local err = not_now(self, "scale")
-    if err then
-      return done(err)
-    end
-    if n ~= web.group.size then
-      log.info(("%s: scaling from %d to %d workers"):format(name, web.group.size, n))
-    end
-    web:scale(n, done)
+    scale.to(self, name, n, done)
   end)
 end
 
@@ -189,22 +181,53 @@ end
 function Master:drain(cb)
   check_here(self, "drain")
   return task.run(cb, "master:drain", function(done)
-    local err = not_now(self, "drain")
-    if err then
-      return done(err)
-    end
-    log.info("draining: all workers finish and go, the master stays")
-    stop.each(self.order, function(web, one_less)
-      web:scale(0, one_less)
-    end, done)
+    scale.drain(self, done)
   end)
 end
 
-for _, name in ipairs { "reload", "reopen", "upgrade" } do
-  Master[name] = function(self)
-    check_here(self, name)
-    error(("master:%s is not available yet"):format(name), 2)
-  end
+--- Read the config again and replace the workers by new ones, one after the other. One that is broken changes nothing,
+--- and neither does one whose first new worker does not become ready. Where an old master was drained, beside the new
+--- one of an upgrade, it takes the upgrade back: it has its workers again, and its config stays what it was.
+---@async
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err with `replaced`, how many workers are new, where it was halted on its way
+function Master:reload(cb)
+  check_here(self, "reload")
+  return task.run(cb, "master:reload", function(done)
+    if upgrade.is_taken_back(self) then
+      return scale.step(self, 1, done)
+    end
+    transition.wish(self, "reload", function(wish, over)
+      require "brood.master.reload"(self, wish, over)
+    end, function(err)
+      done(err)
+    end)
+  end)
+end
+
+--- Open all log files anew, here and in the workers, for they have been renamed. One that cannot be opened goes on in
+--- the old file.
+---@async
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err
+function Master:reopen(cb)
+  check_here(self, "reopen")
+  return task.run(cb, "master:reopen", function(done)
+    local _, err = self.logs:reopen()
+    done(err)
+  end)
+end
+
+--- Start a new master beside this one, of whatever program is in its place now, on the same sockets. Returns once it
+--- serves; nil and the reason where it does not, and this one goes on as before.
+---@async
+---@param cb? fun(err: brood.Error?)
+---@return true? ok, brood.Error? err code "busy" while there is one already
+function Master:upgrade(cb)
+  check_here(self, "upgrade")
+  return task.run(cb, "master:upgrade", function(done)
+    upgrade.begin(self, done)
+  end)
 end
 
 --- What runs, as plain values.
@@ -213,10 +236,20 @@ function Master:status()
   local now = clock.unix()
   local status = {
     version = core.version, pid = self.pid, state = self.state, uptime = now - self.started_at, clusters = {},
+    old_pid = self.old_pid, new_pid = self.new_pid,
   }
   for name, web in pairs(self.clusters) do
     status.clusters[name] = web:status(now)
     status.clusters[name].listen = self.listeners:addresses(name)
+  end
+  -- What a reload has left out, or is still trying, may have workers as well.
+  for _, web in ipairs(self.leaving) do
+    local other = web:status(now)
+    local known = status.clusters[web.name] or { workers = 0, ready = 0, processes = {}, listen = {} }
+    status.clusters[web.name] = known
+    for _, process in ipairs(other.processes) do
+      table.insert(known.processes, process)
+    end
   end
   return status
 end
@@ -225,12 +258,20 @@ end
 ---@param options? { log_format: string? } from the command line
 ---@return brood.Master
 function M.new(options)
-  return setmetatable({
-    pid = core.posix.getpid(), clusters = {}, pools = {}, services = {}, order = {}, last_worker = 0,
+  local self
+  self = setmetatable({
+    pid = core.posix.getpid(), clusters = {}, pools = {}, services = {}, order = {}, leaving = {},
+    last_worker = 0, drained = {}, transitions = transition.new(), options = options or {},
+    inherited = { sockets = {} },
     stoppers = {}, waiters = {}, hooking = {}, excuses = setmetatable({}, { __mode = "k" }), terminals = {},
-    state = "starting", started_at = clock.unix(), listeners = listeners.new(), logs = logs.new(),
-    log_format = options and options.log_format or "text",
+    state = "starting", started_at = clock.unix(), listeners = listeners.new(),
+    log_format = options and options.log_format or "text", logs = logs.new(function(list)
+      for _, web in ipairs(clusters.every(self)) do
+        web:reopen(list)
+      end
+    end),
   }, Master)
+  return self
 end
 
 return M

@@ -1,13 +1,26 @@
---- The listening sockets of a master: opened once, by address, and lent to the
---- clusters that name them. A start that meets a socket still in use waits a little for it.
+--- The listening sockets of a master: opened once, kept by the address that the config names, and lent to
+--- the clusters that name them. Another config is a plan first: what is new is opened, and
+--- nothing is closed before the plan is committed and the workers that used it were told to go.
+local change = require "brood.master.listeners_change"
 local core = require "brood.core"
 local E = require "brood.error"
-local duration = require "brood.rules.duration"
 local log = require "brood.log"
+local merged = require "brood.rules.merged"
 local task = require "brood.task"
 local uv = require "luv"
 
+--- What one entry of `listen` stands for: one socket that all workers share, or one for each slot.
+---@class brood.Endpoint
+---@field entry table as the config has it, with mode, owner and group as numbers
+---@field list userdata[] the sockets
+---@field cluster string who had it last
+---@field holders integer configs that name it: the one in force, a plan, one whose workers are still going
+---@field passed? string its name, where a supervisor has passed it
+
 ---@class brood.Listeners
+---@field endpoints brood.Endpoint[] all that is open
+---@field by_cluster table<string, brood.Sockets> of the config in force
+---@field held brood.Endpoint[] the same as a list
 local Listeners = {}
 Listeners.__index = Listeners
 
@@ -17,7 +30,7 @@ local TRIES, WAIT = 10, 0.1 -- a predecessor that is just ending has a second
 
 ---@return brood.Listeners
 function M.new()
-  return setmetatable({ by_cluster = {}, all = {} }, Listeners)
+  return setmetatable({ endpoints = {}, by_cluster = {}, held = {} }, Listeners)
 end
 
 -- Whether somebody who is just ending may leave this address to us: not what lies in a socket's way.
@@ -34,6 +47,11 @@ end
 ---@return userdata? listener, brood.Error? err
 function M.open(entry, called_off)
   local listener, err
+  local name = entry.address:match "^fd:(.*)$"
+  if name then
+    return nil, E.new("ENOENT",
+      "cannot listen on fd:%s: no socket of that name was passed to this process (LISTEN_FDNAMES)", name)
+  end
   for try = 0, TRIES do
     listener, err = core.listener.open(entry)
     if listener or err.code ~= "EADDRINUSE" or entry.once or try == TRIES or not may_become_free(entry) then
@@ -49,52 +67,30 @@ function M.open(entry, called_off)
   return listener, err
 end
 
--- The entry with its mode, owner and group as numbers.
-local function identity(entry)
-  local copy = {}
-  for key, value in pairs(entry) do
-    copy[key] = value
-  end
-  copy.mode = entry.mode and duration.parse_mode(entry.mode)
-  if entry.owner ~= nil then
-    local user, err = core.privileges.lookup_user(entry.owner)
-    if not user then
-      return nil, err
-    end
-    copy.uid = user.uid
-  end
-  if entry.group ~= nil then
-    local group, err = core.privileges.lookup_group(entry.group)
-    if not group then
-      return nil, err
-    end
-    copy.gid = group.gid
-  end
-  return copy
-end
-
 -- ---- one cluster's sockets ------------------------------------------------------------------------------------------
 
--- An address is a list of sockets: one that all workers share, or one for each slot.
+-- The entry says what the config in question wants of the endpoint, which may still serve an older one.
 ---@class brood.Sockets
----@field entries {entry: table, list: userdata[]}[]
+---@field entries {entry: table, endpoint: brood.Endpoint, list: userdata[]}[]
 local Sockets = {}
 Sockets.__index = Sockets
 
+--- The sockets that a config gives a cluster.
+---@param entries {entry: table, endpoint: brood.Endpoint, list: userdata[]}[]
+---@return brood.Sockets
+function M.sockets(entries)
+  return setmetatable({ entries = entries }, Sockets)
+end
+
 -- The others of an address are where the first one is: port 0 is one port for all.
-local function open_more(self, entry, list, n)
-  local next_entry = {}
-  for key, value in pairs(entry) do
-    next_entry[key] = value
-  end
-  next_entry.address = list[1]:address()
+local function open_more(entry, list, n)
+  local next_entry = merged(entry, { address = list[1]:address() })
   while #list < n do
     local listener, err = core.listener.open(next_entry)
     if not listener then
-      return nil, E.new(err.code, "worker slot %d: %s", #list + 1, err.message)
+      return nil, E.of("worker slot " .. #list + 1, err)
     end
     list[#list + 1] = listener
-    self.all[#self.all + 1] = listener
   end
   return true
 end
@@ -102,12 +98,11 @@ end
 --- How many slots have sockets of their own: those of `reuseport`. 0 where there are none.
 ---@return integer
 function Sockets:slots()
+  local n = 0
   for _, one in ipairs(self.entries) do
-    if one.entry.reuseport then
-      return #one.list
-    end
+    n = one.entry.reuseport and math.max(n, #one.list) or n
   end
-  return 0
+  return n
 end
 
 --- See that there are n slots with sockets, where they have sockets of their own. None is ever closed before the end:
@@ -117,7 +112,7 @@ end
 function Sockets:grow(n)
   for _, one in ipairs(self.entries) do
     if one.entry.reuseport then
-      local ok, err = open_more(self.owner, one.entry, one.list, n)
+      local ok, err = open_more(one.entry, one.list, n)
       if not ok then
         return nil, err
       end
@@ -139,13 +134,13 @@ function Sockets:own(slot)
   return fds
 end
 
---- The descriptors that all workers share.
+--- The descriptors that all workers share: an address that once had a socket for each slot has them all.
 ---@return integer[]
 function Sockets:shared()
   local fds = {}
   for _, one in ipairs(self.entries) do
-    if not one.entry.reuseport then
-      fds[#fds + 1] = one.list[1]:fd()
+    for _, listener in ipairs(one.entry.reuseport and {} or one.list) do
+      fds[#fds + 1] = listener:fd()
     end
   end
   return fds
@@ -154,49 +149,50 @@ end
 --- Where they listen, with real ports.
 ---@return string[]
 function Sockets:addresses()
-  local list = {}
-  for i, one in ipairs(self.entries) do
-    list[i] = one.list[1]:address()
+  local list, seen = {}, {}
+  for _, one in ipairs(self.entries) do
+    for _, listener in ipairs(one.list) do
+      local address = listener:address()
+      if not seen[address] then
+        seen[address] = true
+        list[#list + 1] = address
+      end
+    end
   end
   return list
 end
 
 -- ---- all of them ----------------------------------------------------------------------------------------------------
 
-local function open_one(self, sockets, given, workers, called_off)
-  local entry, err = identity(given)
-  if not entry then
-    return nil, E.new(err.code, "cannot listen on %s: %s", given.address, err.message)
-  end
-  local listener
-  listener, err = M.open(entry, called_off)
-  if not listener then
-    return nil, err
-  end
-  self.all[#self.all + 1] = listener
-  local list = { listener }
-  table.insert(sockets.entries, { entry = entry, list = list })
-  return not entry.reuseport or open_more(self, entry, list, workers)
-end
-
---- Open the sockets of all clusters. On failure those opened so far are closed again.
+--- Open the sockets of all clusters. On failure nothing of it is left.
 ---@async
 ---@param clusters table[] with name, listen and workers
 ---@param called_off fun(): boolean
 ---@return true? ok, brood.Error? err
 function Listeners:open(clusters, called_off)
+  local plan, err = self:change(clusters, called_off)
+  if not plan then
+    return nil, err
+  end
   for _, cluster in ipairs(clusters) do
-    local sockets = setmetatable({ entries = {}, owner = self }, Sockets)
-    self.by_cluster[cluster.name] = sockets
-    for _, given in ipairs(cluster.listen) do
-      local ok, err = open_one(self, sockets, given, cluster.workers, called_off)
-      if not ok then
-        self:close()
-        return nil, err
-      end
+    local ok
+    ok, err = plan.by_cluster[cluster.name]:grow(cluster.workers)
+    if not ok then
+      plan:cancel()
+      return nil, err
     end
   end
+  plan:commit()
   return true
+end
+
+--- Prepare for other clusters: what is new is opened, what stays is kept, and lasting options are changed on it.
+---@async
+---@param clusters table[] with name and listen
+---@param called_off fun(): boolean
+---@return brood.ListenersPlan? plan, brood.Error? err
+function Listeners:change(clusters, called_off)
+  return change(self, clusters, called_off, M)
 end
 
 --- The sockets of a cluster.
@@ -214,11 +210,34 @@ function Listeners:addresses(name)
   return sockets and sockets:addresses() or {}
 end
 
-function Listeners:close()
-  for _, listener in ipairs(self.all) do
+local function close(endpoint)
+  for _, listener in ipairs(endpoint.list) do
     listener:close()
   end
-  self.all, self.by_cluster = {}, {}
+end
+
+--- A config that named these endpoints needs them no longer; those that nobody names are closed.
+---@param list brood.Endpoint[]
+function Listeners:release(list)
+  for _, endpoint in ipairs(list) do
+    endpoint.holders = endpoint.holders - 1
+  end
+  local open = {}
+  for _, endpoint in ipairs(self.endpoints) do
+    if endpoint.holders > 0 then
+      open[#open + 1] = endpoint
+    else
+      close(endpoint)
+    end
+  end
+  self.endpoints = open
+end
+
+function Listeners:close()
+  for _, endpoint in ipairs(self.endpoints) do
+    close(endpoint)
+  end
+  self.endpoints, self.by_cluster, self.held = {}, {}, {}
 end
 
 return M

@@ -2,12 +2,12 @@
 --- other, then all its clusters side by side. A stop may come wherever it waits.
 --- What is opened here, master.stop releases.
 local clock = require "brood.clock"
-local cluster = require "brood.cluster"
+local clusters = require "brood.master.clusters"
 local control = require "brood.master.control"
 local core = require "brood.core"
 local E = require "brood.error"
-local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
+local inherit = require "brood.master.inherit"
 local join = require "brood.join"
 local log = require "brood.log"
 local signals = require "brood.master.signals"
@@ -15,6 +15,7 @@ local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
+local transition = require "brood.master.transition"
 
 local DAY = 86400
 
@@ -27,7 +28,7 @@ end
 local function enter_directory(self)
   local path = self.config.working_directory
   local ok, err = core.posix.chdir(path)
-  return ok, err and E.new(err.code, "working_directory %s: %s", path, err.message)
+  return ok, err and E.of("working_directory " .. path, err)
 end
 
 local function take_pidfile(self)
@@ -48,6 +49,7 @@ local function open_logs(self)
 end
 
 local function open_sockets(self)
+  inherit.offer(self)
   local ok, err = self.listeners:open(self.config.clusters, function()
     return self.state ~= "starting"
   end)
@@ -57,59 +59,16 @@ local function open_sockets(self)
   return ok, err
 end
 
-local function watch(self, web)
-  web:on("online", function(worker)
-    self:emit("online", worker)
-    hooks.queue(self, "worker_ready", worker)
-  end)
-  web:on("exit", function(worker, code, signal)
-    self:emit("exit", worker, code, signal)
-    hooks.queue(self, "worker_exit", worker, code, signal)
-  end)
-  web:on("message", function(worker, value, fd)
-    self:emit("message", worker, value, fd)
-  end)
-  -- It has been logged: only who listens hears of it again.
-  web.group:on("failed", function(member, err)
-    if not member.reason and (emitter.has_listener(self, "error") or emitter.has_listener(self, "*")) then
-      self:emit("error", err, member.worker)
-    end
-  end)
-end
-
-local function make_cluster(self, options)
-  local wanted = {}
-  for key, value in pairs(options) do
-    wanted[key] = value
-  end
-  wanted.master = self
-  wanted.hooks = options.hooks or self.config.hooks
-  wanted.next_id = function()
-    self.last_worker = self.last_worker + 1
-    return self.last_worker
-  end
-  wanted.sockets = self.listeners:of(options.name)
-  local web, err
-  wanted.access_log, err = self.logs:access(options.access_log, self.log_format)
-  if not err then
-    web, err = cluster.new(wanted)
-  end
-  if not web then
-    return nil, E.new(err.code, "%s: %s", options.name, err.message)
-  end
-  watch(self, web)
-  self.clusters[options.name] = web
-  self.order[#self.order + 1] = web
-  return true
-end
-
 local function make_clusters(self)
-  for _, options in ipairs(self.config.clusters) do
-    local ok, err = make_cluster(self, options)
-    if not ok then
+  local order = {}
+  for i, options in ipairs(self.config.clusters) do
+    local web, err = clusters.make(self, options, self.listeners:of(options.name))
+    if not web then
       return nil, err
     end
+    order[i] = web
   end
+  clusters.set(self, order)
   return true
 end
 
@@ -120,7 +79,7 @@ local function on_start(self)
   local reminder = every and self.config.hooks.on_start and timer.every(every, function()
     log.warn(("on_start still runs after %.0f s: nothing is served before it has ended"):format(clock.now() - began))
   end):unref()
-  local err = hooks.call(self, self.config.hooks, "on_start", "start")
+  local err = hooks.call(self, self.config.hooks, "on_start", self.inherited.upgrade and "upgrade" or "start")
   if reminder then
     reminder:cancel()
   end
@@ -139,8 +98,15 @@ local function settle()
   return true
 end
 
+-- After the control server, which may have its socket from the old master.
+local function settle_sockets(self)
+  inherit.settle(self)
+  return true
+end
+
 local steps = {
-  enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, on_start, settle,
+  enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, settle_sockets, on_start,
+  settle,
 }
 
 local function prepare(self)
@@ -183,6 +149,7 @@ local function start_clusters(self, done)
       core.release_modules() -- what is still to be loaded is little
       self:emit("ready")
       done()
+      transition.pump(self)
     end
   end)
   for _, web in ipairs(self.order) do
@@ -198,6 +165,8 @@ local function start_clusters(self, done)
 end
 
 local function run(self, done)
+  self.transitions.starting = coroutine.running()
+  signals.apply(self)
   local ok, err = prepare(self)
   if self.state == "stopped" then
     stop.release(self) -- what was opened since

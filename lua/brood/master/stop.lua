@@ -1,12 +1,16 @@
 --- How a master ends: its clusters first, then the hooks that still run and on_stop,
 --- then what it has open. Who asks for it, and how often, is brood.master's business.
+local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
 local join = require "brood.join"
 local log = require "brood.log"
+local predecessor = require "brood.master.predecessor"
 local task = require "brood.task"
 local timer = require "brood.timer"
+local transition = require "brood.master.transition"
+local upgrade = require "brood.master.upgrade"
 
 local M = {}
 
@@ -25,6 +29,8 @@ end
 --- Sockets and socket files are the last to go: they belong to the master alone.
 ---@param self brood.Master
 function M.release(self)
+  predecessor.hear_all(self)
+  upgrade.hear_all(self)
   if self.held then
     self.held:cancel()
     self.held = nil
@@ -108,13 +114,20 @@ function M.begin(self, how, done)
   self.state = "stopping"
   if first then
     self:emit("stopping")
+    transition.stop(self) -- what a reload has tried is undone
+    predecessor.leaving(self)
+    -- Idle connections may ask once more where somebody serves on the same sockets: the new master, or the old one.
+    self.elsewhere = upgrade.hand_over(self) or self.old_pid ~= nil
     -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait.
     self.listeners:close()
   end
   if self.cut and how == "terminate" then
     return self.cut()
   end
-  M.each(self.order, function(web, one_less)
+  M.each(clusters.every(self), function(web, one_less)
+    if how == "stop" then
+      return web:stop(self.elsewhere, one_less)
+    end
     web[how](web, one_less)
   end, function()
     if first then

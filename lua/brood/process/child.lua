@@ -47,7 +47,10 @@ local function apply(o, env)
     assert(core.privileges.set_limit(limit.name, limit.soft, limit.hard))
   end
   if o.cwd then
-    assert(core.posix.chdir(o.cwd))
+    local ok, err = core.posix.chdir(o.cwd) -- assert would raise the third value, the number, in place of the reason
+    if not ok then
+      error(err, 0)
+    end
   end
 end
 

@@ -2,6 +2,7 @@
 --- empty and its pipes are read. Whether it should end is not decided here.
 local clock = require "brood.clock"
 local core = require "brood.core"
+local join = require "brood.join"
 local log = require "brood.log"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
@@ -68,15 +69,15 @@ function M.end_wards(run, all)
   run.wards = core.process.end_wards(run.proc:pid(), all)
 end
 
--- Whether nothing is left of its group and of what it looked after.
+-- Whether nothing is left of its group and of what it looked after. Whoever of those dies leaves us what it looked
+-- after itself.
 local function is_empty(run)
+  local left = {}
   for group in pairs(run.wards or {}) do
-    if core.process.ward_left(group) then
-      return false
-    end
-    run.wards[group] = nil
+    core.process.ward_left(group, left)
   end
-  return not (run.grouped and run.proc:group_alive())
+  run.wards = left
+  return next(left) == nil and not (run.grouped and run.proc:group_alive())
 end
 
 --- Whether nothing is left of a killed run; reaps what it can. For a process that is ending itself.
@@ -99,7 +100,7 @@ local function arm_kill(process, run, patience)
     run.stop_timer:cancel()
   end
   run.deadline = now() + patience
-  run.stop_timer = timer.after(patience, function()
+  run.stop_timer = timer.patience(patience, function()
     local seconds = now() - run.asked_at
     log.warn(("%s: still there %.1f s after %s: KILL"):format(process.name, seconds, signals.name(run.asked)))
     M.kill(run)
@@ -156,17 +157,11 @@ function M.limit_readers(process, run)
 end
 
 local function close_outputs(run, done)
-  local waiting = #run.outputs + 1
-  local function one_less()
-    waiting = waiting - 1
-    if waiting == 0 then
-      done()
-    end
-  end
+  local all = join.new(done)
   for _, output in ipairs(run.outputs) do
-    output:close(one_less)
+    output:close(all:branch())
   end
-  one_less()
+  all.all_begun()
 end
 
 --- Call empty() once nobody is left of it: looked at whenever a child of ours ends, and now and then.

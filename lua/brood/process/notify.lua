@@ -24,7 +24,7 @@ local function arm(self, run)
   if run.watchdog then
     run.watchdog:cancel()
   end
-  run.watchdog = timer.after(run.watchdog_seconds, function()
+  run.watchdog = timer.patience(run.watchdog_seconds, function()
     log.error(("%s: no WATCHDOG=1 for %s s: ABRT"):format(self.name, run.watchdog_seconds))
     abort(self, run)
   end)

@@ -1,6 +1,7 @@
 --- Readiness: when a started child counts as ready. Each kind is a function
 --- (run, done) that calls done() once the child is, done(err) when it cannot
 --- become it, and returns a function that gives up waiting.
+local address = require "brood.rules.address"
 local E = require "brood.error"
 local timer = require "brood.timer"
 local uv = require "luv"
@@ -10,7 +11,6 @@ local M = {}
 local FIRST, LONGEST = 0.005, 0.1 -- seconds between two looks
 local CONNECT = 1 -- seconds a connection may take: a full backlog keeps it waiting for minutes
 local ANSWER = 2 -- seconds an answer may take
-local UNIX_MAX = 107
 
 -- Try one address. done(err) or done(nil, handle), once.
 local function connect_one(target, host, done)
@@ -153,8 +153,8 @@ local function check_place(target)
     target.host = nil
   end
   if target.socket ~= nil then
-    if type(target.socket) ~= "string" or #target.socket == 0 or #target.socket > UNIX_MAX then
-      return nil, ("`socket` must be a path of at most %d bytes"):format(UNIX_MAX)
+    if type(target.socket) ~= "string" or #target.socket == 0 or #target.socket > address.UNIX_PATH_MAX then
+      return nil, ("`socket` must be a path of at most %d bytes"):format(address.UNIX_PATH_MAX)
     end
   elseif not is_port(target.port) then
     return nil, ("`port` must be a number from 1 to 65535, got %s"):format(tostring(target.port))

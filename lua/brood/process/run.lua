@@ -1,5 +1,6 @@
 --- Process.run: one program from start to end, with what it wrote. For scripts.
 local E = require "brood.error"
+local merged = require "brood.rules.merged"
 local Process = require "brood.process"
 local task = require "brood.task"
 local timer = require "brood.timer"
@@ -82,10 +83,7 @@ local function run(argv, given, cb)
   if given ~= nil and type(given) ~= "table" then
     error("Process.run: the options must be a table, got " .. type(given), 2)
   end
-  local o, state, raw = { command = argv }, {}, {}
-  for name, value in pairs(given or {}) do
-    o[name] = value
-  end
+  local o, state, raw = merged({ command = argv }, given), {}, {}
   local function stop_for(err)
     if not state.err then
       state.err = err
@@ -114,15 +112,9 @@ local function run(argv, given, cb)
   local own = state.process.options
   return task.run(cb, "Process.run", function(done)
     local process = state.process
-    local limit = own.timeout and timer.after(own.timeout, function()
+    local over = timer.limit(own.timeout, function()
       stop_for(E.new("timeout", "%s ran longer than %s s", process.name, own.timeout))
-    end)
-    local function over(...)
-      if limit then
-        limit:cancel()
-      end
-      done(...)
-    end
+    end, done)
     -- As soon as there is a stdin: with `ready` elsewhere only once that place is known to be free.
     local fed = not own.input
     local function feed()

@@ -7,6 +7,7 @@ local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
 local fork = require "brood.fork"
 local input = require "brood.process.input"
+local merged = require "brood.rules.merged"
 local notify_protocol = require "brood.process.notify"
 local options = require "brood.options"
 local output = require "brood.process.output"
@@ -16,7 +17,7 @@ local stdio = require "brood.process.stdio"
 
 local M = {}
 
-local CHANNEL_FD = 3 -- where a program finds its channel; BROOD_CHANNEL_FD says so
+local FIRST_FD = 3 -- where a program finds passed sockets, and behind them its channel; BROOD_CHANNEL_FD says so
 
 ---@class brood.ProcessOptions
 ---@field name? string for messages; default: the program's name
@@ -114,14 +115,7 @@ end
 ---@param more? table<string, brood.Spec> what that function takes beside these
 ---@return table
 function M.check(given, level, what, more)
-  local all = {}
-  for name, entry in pairs(spec) do
-    all[name] = entry
-  end
-  for name, entry in pairs(more or {}) do
-    all[name] = entry
-  end
-  local o = options.check(level + 1, given, all, what)
+  local o = options.check(level + 1, given, more and merged(spec, more) or spec, what)
   if (o.command == nil) == (o.main == nil) then
     bad(level + 1, "either option 'command' or option 'main' is needed%s", o.command and ", not both" or "")
   end
@@ -144,6 +138,7 @@ end
 -- What says how our own supervisor talks to us is not the child's.
 local OURS_ALONE = {
   "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_CHANNEL_FD",
+  "BROOD_UPGRADE",
 }
 
 -- Whether the child's environment is ours as it stands: then it need not be copied for every start.
@@ -153,12 +148,22 @@ local function inherits_environment(self, run)
       return false
     end
   end
-  return not (run.notify or run.child_channel or next(self.options.env or {}))
+  local o = self.options
+  return not (run.notify or run.child_channel or o.environ or o.sockets or next(o.env or {}))
+end
+
+-- As sd_listen_fds(3) reads it; LISTEN_PID comes with the number.
+local function describe_sockets(sockets, env)
+  local names = {}
+  for i, socket in ipairs(sockets) do
+    names[i] = socket.name
+  end
+  env.LISTEN_FDS, env.LISTEN_FDNAMES = tostring(#sockets), table.concat(names, ":")
 end
 
 -- Our environment with the additions, as a map.
 local function environment(self, run)
-  local env = core.posix.environ()
+  local env = merged(self.options.environ or core.posix.environ())
   for _, name in ipairs(OURS_ALONE) do
     env[name] = nil
   end
@@ -169,7 +174,10 @@ local function environment(self, run)
     end
   end
   if run.child_channel and self.options.command then
-    env.BROOD_CHANNEL_FD = tostring(CHANNEL_FD)
+    env.BROOD_CHANNEL_FD = tostring(FIRST_FD + #(self.options.sockets or {}))
+  end
+  if self.options.sockets then
+    describe_sockets(self.options.sockets, env)
   end
   for name, value in pairs(self.options.env or {}) do
     if value == false then
@@ -254,13 +262,18 @@ end
 local function start_program(self, run, files, id)
   local o = self.options
   local fds = { unpack(files.fds) }
+  for i, socket in ipairs(o.sockets or {}) do
+    fds[#fds + 1] = { socket.fd, FIRST_FD + i - 1 }
+  end
   if run.child_channel then
-    fds[#fds + 1] = { run.child_channel, CHANNEL_FD }
+    fds[#fds + 1] = { run.child_channel, FIRST_FD + #(o.sockets or {}) }
   end
   local proc, err = core.process.spawn {
-    argv = o.command, env = not inherits_environment(self, run) and pairs_of(environment(self, run)) or nil,
+    argv = o.command, path = o.program,
+    env = not inherits_environment(self, run) and pairs_of(environment(self, run)) or nil,
     cwd = o.cwd, umask = o.umask, limits = o.limits, uid = id.uid, gid = id.gid, groups = id.groups, fds = fds,
-    new_group = run.grouped, death_signal = o.survive and 0 or o.stop_signal,
+    new_group = run.grouped, session = o.session, death_signal = o.survive and 0 or o.stop_signal,
+    listen_pid = o.sockets ~= nil,
   }
   return proc, err
 end
@@ -311,6 +324,9 @@ local function attach_peer(self, run)
       run.failure = failure
     end
   end)
+  for name, fn in pairs(self.options.frames or {}) do
+    peer:handle(name, fn)
+  end
   return true
 end
 
@@ -346,12 +362,12 @@ function M.start(self, run)
   local o = self.options
   local id, err = identity(o)
   if not id then
-    return nil, E.new(err.code, "%s: %s", self.name, err.message)
+    return nil, E.of(self.name, err)
   end
   local files
   files, err = stdio.open(o)
   if not files then
-    return nil, E.new(err.code, "%s: %s", self.name, err.message)
+    return nil, E.of(self.name, err)
   end
   run.grouped = o.kill_group and o.stdin ~= "inherit"
   local ok, proc = true, nil
@@ -369,7 +385,7 @@ function M.start(self, run)
   end
   if not proc then
     abandon(run, files)
-    return nil, E.new(err.code, "%s: %s", self.name, err.message)
+    return nil, E.of(self.name, err)
   end
   run.proc = proc
   files:handed_over()

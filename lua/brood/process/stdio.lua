@@ -93,7 +93,7 @@ function M.open(options)
     end
     if not fd then
       self:discard()
-      return nil, E.new(err.code, "%s: %s", name, err.message)
+      return nil, E.of(name, err)
     end
     self.fds[target + 1] = { fd, target }
   end

@@ -9,6 +9,7 @@ local M = {}
 ---@field path? string of unix
 ---@field name? string of fd
 
+M.UNIX_PATH_MAX = 107 -- bytes: what sockaddr_un holds
 M.EXPECTED = 'an address (a port, "host:port", "[v6]:port" or "unix:/path")'
 
 local function tcp(host, port_text)

@@ -8,12 +8,6 @@ local M = {}
 
 local own = { app = true, command = true, listen = true }
 
-local hook_names = { "before_fork", "after_fork", "worker_ready", "worker_exit" }
-local is_hook = {}
-for _, name in ipairs(hook_names) do
-  is_hook[name] = true
-end
-
 --- Names appear in process titles, in `NAME=N` and in routes.
 local function is_name(name)
   return #name <= 64 and name:match("^[%a_][%w_.-]*$") ~= nil
@@ -74,12 +68,12 @@ end
 
 local function complete(name, entry, top)
   local cluster = { name = name, hooks = {} }
-  for key in pairs(keys.cluster_fields) do
+  for key, spec in pairs(keys.cluster_fields) do
     local value = entry[key]
     if value == nil and not own[key] then
       value = top[key]
     end
-    if is_hook[key] then
+    if spec.is_hook then
       cluster.hooks[key] = value
     elseif key ~= "access_log" or value ~= false then
       cluster[key] = value -- a log that is switched off is none

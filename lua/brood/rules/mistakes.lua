@@ -25,10 +25,8 @@ end
 local function line_of_key(line_of, key)
   while key and key ~= "" do
     local line = line_of(key)
-    if line then
+    if line ~= nil then
       return line or nil
-    elseif line == false then
-      return nil
     end
     key = key:match("^(.*)%[[^%[%]]*%]$") or key:match("^(.*)%.[^.]*$")
   end

@@ -49,4 +49,11 @@ function M.find(word, names)
   return best
 end
 
+--- What is said of it behind a message.
+---@param meant? string
+---@return string
+function M.hint(meant)
+  return meant and (" (did you mean '%s'?)"):format(meant) or ""
+end
+
 return M

@@ -14,7 +14,7 @@ local M = {}
 ---@field carries? "error" the value is an error table and arrives as one
 
 --- The rooms, as numbers on the wire.
-M.rooms = { channel = 0, process = 1, worker = 2, user = 3 }
+M.rooms = { channel = 0, process = 1, worker = 2, user = 3, master = 4 }
 
 --- Larger numbers are bulk: they wait while the other side asks for it; the others never do.
 M.BULK = 128
@@ -35,9 +35,14 @@ local list = {
 
   -- room worker: a cluster's workers
   { name = "stats", number = 32, sender = "child", room = "worker" }, -- value: a table of counters
-  { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a descriptor; value: which log
+  { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a file; value: {target = fd}
   { name = "listen", number = 34, sender = "parent", room = "worker" }, -- with a socket to accept from as well
   { name = "look", number = 35, sender = "parent", room = "worker" }, -- for connections: a sibling may have left some
+  { name = "recycle", number = 36, sender = "child", room = "worker" }, -- it wants a replacement; value: why
+  { name = "reopen_all", number = 37, sender = "child", room = "worker" }, -- it was sent USR1: open all logs anew
+
+  -- room master: an old and a new one, of different versions perhaps; what is told has a name, and so needs no type
+  { name = "master", number = 48, sender = "both", room = "master" }, -- value: { name =, value = }, see master.line
 
   -- room user: what users send
   { name = "message", number = 128, sender = "both", room = "user" },

@@ -101,6 +101,8 @@ of_config.clusters = {
   end,
 }
 
+of_config.signals = require "brood.rules.schema_signals"
+
 for name, kind in pairs(of_config) do
   kinds.kinds[name] = kind
 end

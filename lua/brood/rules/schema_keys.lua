@@ -5,11 +5,14 @@
 ---
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
+local merged = require "brood.rules.merged"
+
 local M = {}
 
 ---@class brood.Key: brood.Spec
 ---@field name string
 ---@field of_cluster? boolean whether an entry of `clusters` takes it as well
+---@field is_hook? boolean
 ---@field doc string
 ---@field default_doc? string where the default is computed
 ---@field options? string[][] of the command line: { "-w N", documentation where the key's own does not do }
@@ -75,14 +78,11 @@ local rollout_fields = {
 local actions = { "reload", "quit", "terminate", "scale_up", "scale_down", "drain", "reopen", "upgrade" }
 
 local function hook(name, doc, arguments, more)
-  local key = { name = name, type = "function", doc = doc, example = ("function(%s) end"):format(arguments) }
-  for k, v in pairs(more or {}) do
-    key[k] = v
-  end
-  return key
+  return merged({
+    name = name, type = "function", doc = doc, example = ("function(%s) end"):format(arguments), is_hook = true,
+  }, more)
 end
 
-local later = { available = false }
 local of_cluster = { of_cluster = true }
 
 --- Every key, in the order of the reference.
@@ -102,7 +102,8 @@ M.keys = {
     name = "listen", type = "list", single = true, min = 1, of = M.listen_entry, of_cluster = true,
     default_doc = '"127.0.0.1:8080"',
     doc = "where to accept connections: one address or a list; a port alone means all interfaces, and a table adds "
-      .. "backlog, reuseport, ipv6only, or mode, owner and group of a Unix socket",
+      .. 'backlog, reuseport, ipv6only, or mode, owner and group of a Unix socket; "fd:NAME" is a socket that was '
+      .. "passed (LISTEN_FDS), which its address means as well; without `listen` an app takes all of those",
     example = '{ "127.0.0.1:8080", "unix:/run/app.sock", { address = "[::]:80", backlog = 4096 } }',
     fields = M.listen_fields, environ = "PORT",
     options = {
@@ -123,7 +124,7 @@ M.keys = {
     doc = "load the app in the master before forking, so that workers share its memory", example = "true",
   },
   {
-    name = "daemonize", type = "boolean", default = false, available = false,
+    name = "daemonize", type = "boolean", default = false,
     doc = "run in the background; the command returns once the daemon serves", example = "true",
     options = { { "-D" } },
   },
@@ -180,24 +181,24 @@ M.keys = {
     doc = "a worker must be ready within it", example = '"10s"',
   },
   {
-    name = "max_requests", type = "integer", min = 1, off = true, available = false, of_cluster = true,
+    name = "max_requests", type = "integer", min = 1, off = true, of_cluster = true,
     doc = "a worker is replaced after so many requests", example = "10000",
   },
   {
-    name = "max_requests_jitter", type = "integer", min = 0, off = true, available = false, of_cluster = true,
+    name = "max_requests_jitter", type = "integer", min = 0, off = true, of_cluster = true,
     doc = "up to so many more requests, by chance, so that workers are not replaced together", example = "500",
   },
   {
-    name = "max_memory", type = "size", off = true, available = false, of_cluster = true,
+    name = "max_memory", type = "size", off = true, of_cluster = true,
     doc = "a worker that has grown beyond it is replaced", example = '"512m"',
   },
   {
-    name = "max_lifetime", type = "duration", off = true, available = false, of_cluster = true,
+    name = "max_lifetime", type = "duration", off = true, of_cluster = true,
     doc = "a worker is replaced after so long", example = '"12h"',
   },
   {
     name = "rollout", type = "record", fields = rollout_fields, default = { surge = 1, pause = 0 },
-    available = false, of_cluster = true,
+    of_cluster = true,
     doc = "how a reload replaces workers: how many at once, and the wait between them",
     example = '{ surge = 2, pause = "1s" }',
   },
@@ -208,12 +209,14 @@ M.keys = {
     options = { { "--control ADDR", 'where the control server listens ("unix:/path"); false: nowhere' } },
   },
   {
-    name = "signals", type = "map", available = false, default = {},
-    of = { any_of = { { type = "enum", values = actions }, { type = "function" } } },
-    doc = "what signals do: an action by name, or a function(master)", example = '{ TERM = "quit" }',
+    name = "signals", type = "signals", default = {},
+    of = { any_of = { { type = "enum", values = actions }, { type = "function" } }, off = true },
+    doc = "what signals do, where it is not the usual: an action (" .. table.concat(actions, ", ")
+      .. "), a function(master), or false for nothing",
+    example = '{ TERM = "quit" }',
   },
   hook("on_start", 'in the master before its first fork; why is "start", "reload" or "upgrade"', "master, why"),
-  hook("before_exec", "in the master, before it executes the new binary", "master", later),
+  hook("before_exec", "in the master, before an upgrade executes the new binary; raising cancels it", "master"),
   hook("before_fork", "in the master, before each fork; raising cancels that fork", "master, worker", of_cluster),
   hook("after_fork", "in the new worker, before its app is loaded; raising ends it", "master, worker", of_cluster),
   hook("worker_ready", "in the master, when a worker serves", "master, worker", of_cluster),
@@ -269,7 +272,7 @@ for i, key in ipairs(M.keys) do
 end
 
 --- Whether "fd:NAME" in listen can be used; what it means is known either way.
-M.fd_available = false
+M.fd_available = true
 
 --- What other servers call the same thing, for the suggestion.
 ---@type table<string, string>

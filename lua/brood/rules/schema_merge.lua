@@ -1,6 +1,8 @@
 --- Where the values of a config come from: the command line beats the config, the config
 --- beats PORT and WEB_CONCURRENCY, and they beat the defaults. Nothing is checked here.
+local copy = require "brood.rules.merged"
 local paths = require "brood.rules.path"
+local passed = require "brood.rules.passed"
 local places = require "brood.rules.schema_places"
 
 local function port_address(port)
@@ -28,7 +30,9 @@ end
 ---@field port? string|integer
 ---@field workers? integer
 ---@field pidfile? string
+---@field daemonize? boolean
 ---@field control? string|false
+---@field passed? brood.PassedSocket[] not of the command line: sockets that a supervisor has passed
 
 ---@class brood.Beaten
 ---@field value any
@@ -48,10 +52,7 @@ return function(cli, config, environ, cpus, directory)
   if config ~= nil and type(config) ~= "table" then
     return config, origins, beaten
   end
-  local merged = {}
-  for key, value in pairs(config or {}) do
-    merged[key] = value
-  end
+  local merged = copy(config or {})
   local function set_default(key, value, origin)
     if merged[key] == nil and value ~= nil then
       merged[key], origins[key] = value, origin
@@ -74,11 +75,15 @@ return function(cli, config, environ, cpus, directory)
   if concurrency and concurrency ~= "" then
     set_default("workers", tonumber(concurrency:match("^%d+$")) or concurrency, "WEB_CONCURRENCY in the environment")
   end
+  if cli.passed and (merged.app ~= nil or merged.command ~= nil) then
+    set_default("listen", passed.default_listen(cli.passed, merged.clusters), "LISTEN_FDS in the environment")
+  end
   set_default("workers", cpus, "the number of cpus")
   -- What other clusters inherit is what the number was before the command line.
   set("workers", cli.workers, "-w")
   set("listen", command_line_listen(cli, directory), cli.listen and cli.listen[1] and "-l" or "-p")
   set("pidfile", cli.pidfile and paths.absolute(directory, cli.pidfile), "-P")
+  set("daemonize", cli.daemonize, "-D")
   set("control", cli.control and places.place(cli.control, directory, "control") or cli.control, "--control")
   return merged, origins, beaten
 end

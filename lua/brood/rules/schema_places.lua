@@ -8,7 +8,6 @@ local paths = require "brood.rules.path"
 local M = {}
 
 local DEFAULT_LISTEN = "127.0.0.1:8080"
-local LONGEST_UNIX_PATH = 107 -- what sockaddr_un holds
 
 --- An address as seen from a directory: a Unix socket's path made absolute. One that is too long for the kernel,
 --- which would cut it silently, is reported.
@@ -23,10 +22,10 @@ function M.place(text, directory, where, report)
     return text
   end
   parsed.path = paths.absolute(directory, parsed.path)
-  if report and #parsed.path > LONGEST_UNIX_PATH then
+  if report and #parsed.path > address.UNIX_PATH_MAX then
     report {
       key = where, kind = "type", got = ("%d: %s"):format(#parsed.path, parsed.path),
-      expected = ("the path of a Unix socket of at most %d bytes"):format(LONGEST_UNIX_PATH),
+      expected = ("the path of a Unix socket of at most %d bytes"):format(address.UNIX_PATH_MAX),
     }
   end
   return address.format(parsed)

@@ -21,7 +21,10 @@ local function odd_byte(text)
   end
 end
 
-local function decode(text)
+--- Text with its %xx as the bytes that they stand for.
+---@param text string
+---@return string
+function M.decode(text)
   return (text:gsub("%%(%x%x)", function(hex)
     return string.char(tonumber(hex, 16))
   end))
@@ -86,7 +89,7 @@ function M.parse(url)
   end
   local shown = port == 80 and host or ("%s:%d"):format(host, port)
   return {
-    address = ("%s:%d"):format(host, port), host = shown, path = path, user = user and decode(user),
+    address = ("%s:%d"):format(host, port), host = shown, path = path, user = user and M.decode(user),
     text = "http://" .. shown .. path,
   }
 end

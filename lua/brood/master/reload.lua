@@ -1,0 +1,156 @@
+--- A reload: the config is read again, and everything that it asks for is prepared beside what runs, up to one new
+--- worker of each cluster. Until then each step can be undone, and is when one fails or a newer
+--- wish comes; then all of it comes into force at once, and the workers are replaced.
+--- What the steps do is told by master.reload_steps.
+local clock = require "brood.clock"
+local clusters = require "brood.master.clusters"
+local core = require "brood.core"
+local E = require "brood.error"
+local join = require "brood.join"
+local log = require "brood.log"
+local Reload = require "brood.master.reload_steps"
+local signals = require "brood.master.signals"
+local task = require "brood.task"
+local timer = require "brood.timer"
+
+local function called_off()
+  return E.new("stopped", "the reload was called off")
+end
+
+local steps = {
+  { "read", "the config" }, { "directory" }, { "pidfile" }, { "logs" }, { "listen" }, { "control" }, { "clusters" },
+  { "on_start", "on_start" }, { "collect" }, { "try" },
+}
+
+-- A step that may take as long as it likes says so now and then.
+local function remind(self, what)
+  local every = self.master.config.start_timeout
+  if not what or not every then
+    return nil
+  end
+  local began = clock.now()
+  return timer.every(every, function()
+    if not self.wish.over then
+      log.warn(("the reload still waits for the end of %s after %.0f s"):format(what, clock.now() - began))
+    end
+  end):unref()
+end
+
+local function prepare(self)
+  for _, step in ipairs(steps) do
+    local reminder = remind(self, step[2])
+    local whole, ok, err = task.call(self[step[1]], self)
+    if reminder then
+      reminder:cancel()
+    end
+    if self.wish.over then
+      return nil, called_off()
+    elseif not whole then
+      return nil, ok
+    elseif not ok then
+      return nil, err
+    end
+  end
+  return true
+end
+
+-- ---- it comes into force --------------------------------------------------------------------------------------------
+
+local function leave_out(self)
+  local master = self.master
+  for _, web in ipairs(clusters.set(master, self.order)) do
+    log.info(("%s: is not in the config any more"):format(web.name))
+    web:stop(true, function()
+      clusters.gone(master, web)
+    end)
+  end
+end
+
+-- done(err, replaced) when the workers of all clusters are new.
+local function replace(self, done)
+  local replaced = 0
+  local all = join.new(function(err)
+    if err then
+      err.replaced = replaced
+    end
+    done(err, replaced)
+  end)
+  for _, each in ipairs(self.changes) do
+    local over = all:branch()
+    each.change:commit(function(err, n)
+      replaced = replaced + ((err and err.replaced or n) or 0)
+      over(err and E.of(each.web.name, err))
+    end)
+  end
+  all.all_begun()
+end
+
+-- Let it come into force. Whatever happens on the way, there is no way back from here.
+local function commit(self, done)
+  local master, wish = self.master, self.wish
+  wish.cancel = nil
+  for _, fn in ipairs(self.commits) do
+    local ok, err = xpcall(fn, task.on_raise)
+    if not ok then
+      core.uncaught(E.text(err))
+    end
+  end
+  local release = self.sockets:commit()
+  master.drained = {}
+  leave_out(self)
+  signals.apply(master)
+  wish:decided()
+  replace(self, function(err, replaced)
+    release()
+    done(err, replaced)
+  end)
+  wish:repeat_later()
+end
+
+-- ---- the whole ------------------------------------------------------------------------------------------------------
+
+local function tell(self, began, err, replaced)
+  if self.wish.over or self.master.state ~= "ready" then
+    return -- whoever superseded or stopped it tells the rest
+  elseif err then
+    log.error(("the reload was halted when %d workers were new, the others go on: %s"):format(replaced, err.message))
+  else
+    log.info(("reloaded in %.2f s: %d workers are new"):format(clock.now() - began, replaced))
+  end
+  core.release_modules()
+  self.master:emit("reloaded", err)
+end
+
+local function fail(self, err)
+  self:put_back()
+  log.error(("the reload failed, all goes on as before: %s"):format(E.text(err)))
+  self.master:emit("reloaded", err)
+end
+
+--- Reload a master. done(err, replaced): err.replaced where it was halted on its way.
+---@async
+---@param master brood.Master
+---@param wish brood.Wish
+---@param done fun(err: brood.Error?, replaced: integer?)
+return function(master, wish, done)
+  local began = clock.now()
+  local self = Reload.new(master, wish)
+  wish.cancel = function()
+    self:put_back()
+    master:emit("reloaded", called_off())
+  end
+  log.info("reloading")
+  master:emit "reloading"
+  local ok, err = prepare(self)
+  if wish.over then
+    return
+  elseif not ok then
+    wish.cancel = nil
+    fail(self, err)
+    return done(err)
+  end
+  commit(self, function(halted, replaced)
+    tell(self, began, halted, replaced)
+    done(halted, replaced)
+  end)
+end
