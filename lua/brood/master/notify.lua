@@ -138,7 +138,8 @@ end
 
 -- The one that serves beside us is what the service is now.
 local function is_replaced(master)
-  return master.old_pid ~= nil or master.successor ~= nil and master.successor.ready
+  local successor = master.successor
+  return master.old_pid ~= nil or successor ~= nil and successor.ready and not successor.leaving
 end
 
 local function watch_transitions(master)
