@@ -257,7 +257,7 @@ static int l_cwd(lua_State *L)
 	char *path = get_current_dir_name();
 
 	if (!path)
-		return bind_fail(L, -1, "working directory");
+		return bind_fail(L, -errno, "working directory");
 	lua_pushstring(L, path);
 	free(path);
 	return 1;

@@ -46,6 +46,39 @@ static bool find_on_disk(const char *dir, const char *name, char *path, size_t s
 	return access(path, R_OK) == 0;
 }
 
+/*
+ * Our own modules see the globals as they were at the beginning: what a config or an app assigns
+ * by mistake (`type = "web"`) must not be what brood stumbles over.
+ */
+static const char own_globals;
+
+static void keep_globals(lua_State *L)
+{
+	lua_newtable(L);
+	lua_pushnil(L);
+	while (lua_next(L, LUA_GLOBALSINDEX)) {
+		lua_pushvalue(L, -2);
+		lua_insert(L, -2);
+		lua_rawset(L, -4);
+	}
+	lua_pushlightuserdata(L, (void *)&own_globals);
+	lua_insert(L, -2);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* The chunk on the stack is one of ours. */
+static void use_own_globals(lua_State *L)
+{
+	lua_pushlightuserdata(L, (void *)&own_globals);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	lua_setfenv(L, -2);
+}
+
+static bool is_ours(const char *name)
+{
+	return strncmp(name, "brood", 5) == 0 && (name[5] == 0 || name[5] == '.');
+}
+
 static int l_search(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
@@ -53,9 +86,10 @@ static int l_search(lua_State *L)
 	const struct embedded_module *found;
 	char path[4096];
 
-	if (dir && strncmp(name, "brood", 5) == 0 && find_on_disk(dir, name, path, sizeof(path))) {
+	if (dir && is_ours(name) && find_on_disk(dir, name, path, sizeof(path))) {
 		if (luaL_loadfile(L, path))
 			return lua_error(L);
+		use_own_globals(L);
 		return 1;
 	}
 	found = bsearch(name, embedded_modules, module_count(), sizeof(*found), compare);
@@ -65,6 +99,8 @@ static int l_search(lua_State *L)
 	}
 	if (luaL_loadbuffer(L, (const char *)found->data, found->size, name))
 		return lua_error(L);
+	if (is_ours(name))
+		use_own_globals(L);
 	return 1;
 }
 
@@ -86,6 +122,7 @@ void embed_release(void)
 
 void embed_install(lua_State *L)
 {
+	keep_globals(L);
 	lua_getglobal(L, "package");
 	lua_getfield(L, -1, "loaders");
 	for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {

@@ -131,31 +131,60 @@ static int l_keep_file(lua_State *L)
 	return 1;
 }
 
-/* l:file() -> device, inode of the socket file that close removes; nil: it removes none. */
+/* l:file() -> device, inode and folder of its socket file; nil: it has none that we know of. */
 static int l_file(lua_State *L)
 {
 	struct listener *l = check_live(L);
+	char folder[PATH_MAX];
 	dev_t dev;
 	ino_t ino;
 
 	if (!l)
 		return 2;
-	if (!listener_file(l, &dev, &ino))
+	if (!listener_file(l, &dev, &ino, folder))
 		return 0;
 	lua_pushnumber(L, (lua_Number)dev);
 	lua_pushnumber(L, (lua_Number)ino);
-	return 2;
+	lua_pushstring(L, folder);
+	return 3;
 }
 
-/* l:adopt_file(device, inode): close removes it from now on, if it is still that one. */
-static int l_adopt_file(lua_State *L)
+/* l:in_place(): whether its address leads to its file still; true where it has none. */
+static int l_in_place(lua_State *L)
 {
 	struct listener *l = check_live(L);
-	lua_Number dev = luaL_checknumber(L, 2), ino = luaL_checknumber(L, 3);
 
 	if (!l)
 		return 2;
-	listener_adopt_file(l, (dev_t)dev, (ino_t)ino);
+	lua_pushboolean(L, listener_in_place(l));
+	return 1;
+}
+
+/* l:know_file(device, inode [, folder]): that is its file, which stays another's to remove. */
+static int l_know_file(lua_State *L)
+{
+	struct listener *l = check_live(L);
+	lua_Number dev = luaL_checknumber(L, 2), ino = luaL_checknumber(L, 3);
+	const char *folder = luaL_optstring(L, 4, NULL);
+	int err;
+
+	if (!l)
+		return 2;
+	err = listener_know_file(l, (dev_t)dev, (ino_t)ino, folder);
+	if (err)
+		return bind_fail(L, err, "the folder of %s", listener_address(l));
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* l:adopt_file(): close removes it from now on, if it is still that one. */
+static int l_adopt_file(lua_State *L)
+{
+	struct listener *l = check_live(L);
+
+	if (!l)
+		return 2;
+	listener_adopt_file(l);
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -215,7 +244,9 @@ static const luaL_Reg methods[] = {
 	{ "close", l_close },
 	{ "fd", l_fd },
 	{ "file", l_file },
+	{ "in_place", l_in_place },
 	{ "keep_file", l_keep_file },
+	{ "know_file", l_know_file },
 	{ NULL, NULL },
 };
 

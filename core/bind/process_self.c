@@ -8,6 +8,7 @@
 #include "sys/proc.h"
 #include "sys/proc_wards.h"
 #include "sys/signame.h"
+#include "sys/stop_signal.h"
 
 struct search {
 	pid_t pid;
@@ -92,6 +93,13 @@ static int l_end_heard(lua_State *L)
 	(void)L;
 	end_signals_heard();
 	return 0;
+}
+
+/* process.pass_stop_signals(): TTIN and TTOU do not stop us, whoever sends them; see stop_signal.h.
+ */
+static int l_pass_stop_signals(lua_State *L)
+{
+	return push_result(L, stop_signals_pass(), "handle TTIN and TTOU");
 }
 
 static int l_subreaper(lua_State *L)
@@ -182,6 +190,7 @@ const luaL_Reg process_self_functions[] = {
 	{ "new_group", l_new_group },
 	{ "own_master_death", l_own_master_death },
 	{ "parent", l_parent },
+	{ "pass_stop_signals", l_pass_stop_signals },
 	{ "reap_orphans", l_reap_orphans },
 	{ "set_death_signal", l_set_death_signal },
 	{ "signal_name", l_signal_name },

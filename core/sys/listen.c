@@ -4,6 +4,7 @@
  * It never accepts: that is each worker's own affair.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,31 +129,51 @@ static int open_inet(struct listener *l, const struct addr *addr, const struct l
 	return unbound(err, why, o->address, addr->port);
 }
 
-/* Nobody can connect before listen, so mode and owner are in force before the first client. */
-static int unix_file_claim(struct listener *l, const struct listen_options *o, char *why)
+int listener_file_change(const struct listener *l, const struct listen_options *o,
+			 const char **step)
 {
-	struct stat st;
+	*step = "chmod";
+	if (o->mode >= 0 && fchmodat(l->file.dir, l->file.name, (mode_t)o->mode, 0) < 0)
+		return -errno;
+	*step = "chown";
+	if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) &&
+	    fchownat(l->file.dir, l->file.name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return 0;
+}
 
-	if (lstat(l->path, &st) < 0)
+/* Nobody can connect before listen, so mode and owner are in force before the first client. */
+static int unix_file_claim(struct listener *l, const char *path, const struct listen_options *o,
+			   char *why)
+{
+	const char *step;
+	struct stat st;
+	int err;
+
+	if (lstat(path, &st) < 0)
 		return failed(-errno, why, o->address, "stat");
+	/* A symlink may have moved between the two: then it may lie here or there. */
+	if (!place_holds(&l->file, st.st_dev, st.st_ino))
+		return failed(-ESTALE, why, o->address, "its folder");
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
-	if (o->mode >= 0 && chmod(l->path, (mode_t)o->mode) < 0)
-		return failed(-errno, why, o->address, "chmod");
-	if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) && lchown(l->path, o->uid, o->gid) < 0)
-		return failed(-errno, why, o->address, "chown");
-	return 0;
+	l->removes = true;
+	err = listener_file_change(l, o, &step);
+	return err ? failed(err, why, o->address, step) : 0;
 }
 
 static int open_unix(struct listener *l, const struct addr *addr, const struct listen_options *o,
 		     char *why)
 {
+	const char *path = ((const struct sockaddr_un *)&addr->sa)->sun_path;
 	int err;
 
 	l->fd = socket_open(AF_UNIX);
 	if (l->fd < 0)
 		return failed(l->fd, why, o->address, "socket");
-	err = unix_bind(l->fd, addr);
+	err = place_open(&l->file, path);
+	if (!err)
+		err = unix_bind(l->fd, addr);
 	if (err == -EEXIST) {
 		snprintf(why, LISTEN_WHY,
 			 "cannot listen on %s: it exists and is no socket; it is left alone",
@@ -161,8 +182,7 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 	}
 	if (err)
 		return failed(err, why, o->address, NULL);
-	memcpy(l->path, ((const struct sockaddr_un *)&addr->sa)->sun_path, sizeof(l->path));
-	return unix_file_claim(l, o, why);
+	return unix_file_claim(l, path, o, why);
 }
 
 static ino_t socket_inode(int fd)
@@ -191,6 +211,7 @@ struct listener *listener_new(void)
 	if (!l)
 		return NULL;
 	l->fd = -1;
+	l->file = PLACE_NONE;
 	l->creator = getpid();
 	return l;
 }
@@ -240,12 +261,10 @@ const char *listener_address(const struct listener *l)
 
 static void file_remove(const struct listener *l)
 {
-	struct stat st;
-
-	if (!l->path[0] || lstat(l->path, &st) < 0 || st.st_dev != l->dev || st.st_ino != l->ino)
+	if (!l->removes || !place_holds(&l->file, l->dev, l->ino))
 		return;
-	if (unlink(l->path) < 0)
-		log_warn("socket %s is left behind: %s", l->path, strerror(errno));
+	if (unlinkat(l->file.dir, l->file.name, 0) < 0)
+		log_warn("socket %s is left behind: %s", l->address, strerror(errno));
 }
 
 void listener_close(struct listener *l)
@@ -256,6 +275,7 @@ void listener_close(struct listener *l)
 		/* The file goes first: whoever finds it gets an answer. */
 		file_remove(l);
 		fd_close(&l->fd);
+		place_close(&l->file);
 	} else if (socket_inode(l->fd) == l->socket) {
 		/* Else it was closed after the fork, and its number is another's. */
 		fd_close(&l->fd);

@@ -8,6 +8,7 @@
 #ifndef SYS_LISTEN_H
 #define SYS_LISTEN_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -38,13 +39,18 @@ int listener_from_fd(struct listener **out, int fd);
 int listener_fd(const struct listener *l);
 /* With the real port. */
 const char *listener_address(const struct listener *l);
-/* Whether close removes a socket file, and which. */
-bool listener_file(const struct listener *l, dev_t *dev, ino_t *ino);
+/* Its socket file, where there is one that we know of: which, and in what folder it really lies. */
+bool listener_file(const struct listener *l, dev_t *dev, ino_t *ino, char folder[PATH_MAX]);
+/* Whether its address leads to that file: not when somebody has removed or replaced it, or a
+ * symlink on the way there has moved. */
+bool listener_in_place(const struct listener *l);
+/* Tell one that was passed to us which file is its, and where (NULL: where its address leads). That
+ * stays another's to remove. */
+int listener_know_file(struct listener *l, dev_t dev, ino_t ino, const char *folder);
+/* From now on close removes the file, if it still is that one. */
+void listener_adopt_file(struct listener *l);
 /* Whoever uses the socket from now on (an upgraded master) removes its file: close will not. */
 void listener_keep_file(struct listener *l);
-/* The other side of that: close removes the file if it still is this one. Nothing where the socket
- * has no file. */
-void listener_adopt_file(struct listener *l, dev_t dev, ino_t ino);
 /*
  * Change one that is in use: backlog and reuseport, or mode and owner of a socket file
  * that is ours to remove. What is said of the address is not looked at.

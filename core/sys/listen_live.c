@@ -5,10 +5,12 @@
  * It neither binds nor closes one, and removes no file.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "sys/fd.h"
@@ -42,14 +44,8 @@ int listener_from_fd(struct listener **out, int fd)
 	return 0;
 }
 
-bool listener_file(const struct listener *l, dev_t *dev, ino_t *ino)
-{
-	*dev = l->dev;
-	*ino = l->ino;
-	return l->path[0] != 0;
-}
-
-void listener_adopt_file(struct listener *l, dev_t dev, ino_t ino)
+/* The path it is bound to, as it was said then; false where it has none. */
+static bool bound_path(const struct listener *l, char path[sizeof(struct sockaddr_un)])
 {
 	struct sockaddr_un un = { .sun_family = AF_UNSPEC };
 	socklen_t len = sizeof(un);
@@ -57,16 +53,54 @@ void listener_adopt_file(struct listener *l, dev_t dev, ino_t ino)
 	/* Abstract names, and sockets of other kinds, have no file. */
 	if (getsockname(l->fd, (struct sockaddr *)&un, &len) < 0 || un.sun_family != AF_UNIX ||
 	    !un.sun_path[0])
-		return;
-	memcpy(l->path, un.sun_path, sizeof(l->path));
-	l->path[sizeof(l->path) - 1] = 0;
+		return false;
+	memcpy(path, un.sun_path, sizeof(un.sun_path));
+	path[sizeof(un.sun_path)] = 0;
+	return true;
+}
+
+bool listener_file(const struct listener *l, dev_t *dev, ino_t *ino, char folder[PATH_MAX])
+{
+	*dev = l->dev;
+	*ino = l->ino;
+	return place_folder(&l->file, folder) == 0;
+}
+
+bool listener_in_place(const struct listener *l)
+{
+	char path[sizeof(struct sockaddr_un)];
+	struct stat st;
+
+	if (l->file.dir < 0 || !bound_path(l, path))
+		return true;
+	return lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+int listener_know_file(struct listener *l, dev_t dev, ino_t ino, const char *folder)
+{
+	char bound[sizeof(struct sockaddr_un)], path[PATH_MAX];
+	const char *name;
+
+	if (!bound_path(l, bound))
+		return 0;
+	name = strrchr(bound, '/');
+	name = name ? name + 1 : bound;
+	if (folder && (size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >= sizeof(path))
+		return -ENAMETOOLONG;
+	place_close(&l->file);
 	l->dev = dev;
 	l->ino = ino;
+	return place_open(&l->file, folder ? path : bound);
+}
+
+void listener_adopt_file(struct listener *l)
+{
+	l->removes = true;
 }
 
 void listener_keep_file(struct listener *l)
 {
-	l->path[0] = 0;
+	l->removes = false;
 }
 
 static int reuseport_change(int fd, bool on)
@@ -76,20 +110,14 @@ static int reuseport_change(int fd, bool on)
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* By its path: what fchmod changes is the socket, which nobody looks at. */
+/* By its place: what fchmod changes is the socket, which nobody looks at. */
 static int file_change(const struct listener *l, const struct listen_options *o)
 {
-	struct stat st;
+	const char *step;
 
-	if (lstat(l->path, &st) < 0)
-		return -errno;
-	if (st.st_dev != l->dev || st.st_ino != l->ino)
-		return -ENOENT; /* something else lies there now */
-	if (o->mode >= 0 && chmod(l->path, (mode_t)o->mode) < 0)
-		return -errno;
-	if ((o->uid != (uid_t)-1 || o->gid != (gid_t)-1) && lchown(l->path, o->uid, o->gid) < 0)
-		return -errno;
-	return 0;
+	if (!place_holds(&l->file, l->dev, l->ino))
+		return -ENOENT; /* nothing, or something else lies there now */
+	return listener_file_change(l, o, &step);
 }
 
 int listener_change(struct listener *l, const struct listen_options *o)
@@ -102,7 +130,7 @@ int listener_change(struct listener *l, const struct listen_options *o)
 		return -errno;
 	if (sa.ss_family != AF_UNIX)
 		err = reuseport_change(l->fd, o->reuseport);
-	else if (l->path[0])
+	else if (l->removes)
 		err = file_change(l, o);
 	if (!err && listen(l->fd, o->backlog) < 0)
 		err = -errno;

@@ -5,25 +5,31 @@
 #ifndef SYS_LISTEN_OWN_H
 #define SYS_LISTEN_OWN_H
 
+#include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
-#include <sys/un.h>
 
 #include "sys/addr.h"
 #include "sys/listen.h"
+#include "sys/place.h"
 
 struct listener {
 	int fd;
 	ino_t socket; /* which one that was */
 	pid_t creator;
 	char address[ADDR_TEXT];
-	/* The socket file that goes with it, "" when there is none to remove; and which one that
-	 * was. */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	/* The socket file that goes with it, where there is one that we know of; which one that
+	 * was, and whether it is ours to remove. */
+	struct place file;
 	dev_t dev;
 	ino_t ino;
+	bool removes;
 };
 
 struct listener *listener_new(void);
+/* Mode and owner of its file; after a failure *step says of what. */
+int listener_file_change(const struct listener *l, const struct listen_options *o,
+			 const char **step);
 /* What the system says of the socket: its address, with the real port. */
 int listener_read_address(struct listener *l);
 

@@ -1,11 +1,13 @@
 /*
  * pidfile.c - the pidfile of a master: locked, never stolen from a live one, taken over from
- * a dead one.
+ * a dead one. It stays in the directory it was made in, wherever its path leads later.
  */
 #include "sys/pidfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,35 +17,56 @@
 
 #include "sys/fd.h"
 #include "sys/log.h"
+#include "sys/place.h"
 
 struct pidfile {
 	int fd;
 	pid_t owner;
-	char path[];
+	struct place place;
 };
 
+/* What a pidfile says; 0 where that is no process that runs. */
+static pid_t pid_inside(int fd)
+{
+	char text[32];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	long pid;
+
+	if (n <= 0)
+		return 0;
+	text[n] = 0;
+	pid = strtol(text, NULL, 10);
+	if (pid <= 0 || pid > INT_MAX)
+		return 0;
+	return kill((pid_t)pid, 0) == 0 || errno == EPERM ? (pid_t)pid : 0;
+}
+
+/*
+ * A lock of the open file, not of the process: that one would go as soon as anything in this
+ * process opens the file and closes it. Each of the two kinds keeps the other away.
+ */
 static int lock(int fd, pid_t *holder)
 {
 	struct flock wanted = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	if (fcntl(fd, F_SETLK, &wanted) == 0)
+	if (fcntl(fd, F_OFD_SETLK, &wanted) == 0)
 		return 0;
 	if (errno != EAGAIN && errno != EACCES)
 		return -errno;
-	/* Whoever holds it may let go in between; then its number is simply not known. */
-	if (fcntl(fd, F_GETLK, &wanted) == 0 && wanted.l_type != F_UNLCK)
-		*holder = wanted.l_pid;
+	/* Whoever holds it may let go in between, or not have written its number yet; that is
+	 * simply not known then. */
+	if (fcntl(fd, F_OFD_GETLK, &wanted) == 0 && wanted.l_type != F_UNLCK)
+		*holder = wanted.l_pid > 0 ? wanted.l_pid : pid_inside(fd);
 	return -EEXIST;
 }
 
-/* Is what we opened still what is at the path? Its last owner may have removed it before we had the
+/* Is what we opened still what is there? Its last owner may have removed it before we had the
  * lock. */
-static bool same_file(int fd, const char *path)
+static bool in_place(int fd, const struct place *place)
 {
-	struct stat ours, there;
+	struct stat ours;
 
-	return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
-	       ours.st_dev == there.st_dev;
+	return fstat(fd, &ours) == 0 && place_holds(place, ours.st_dev, ours.st_ino);
 }
 
 /*
@@ -70,12 +93,12 @@ static int check_content(int fd)
 	return 0;
 }
 
-static int open_locked(const char *path, int *out, pid_t *holder)
+static int open_locked(const struct place *place, int *out, pid_t *holder)
 {
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+
 	for (;;) {
-		int fd = open(path,
-			      O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-			      0644);
+		int fd = openat(place->dir, place->name, flags, 0644);
 		int err;
 
 		if (fd < 0 && errno == EINTR)
@@ -85,7 +108,7 @@ static int open_locked(const char *path, int *out, pid_t *holder)
 		err = check_content(fd);
 		if (!err)
 			err = lock(fd, holder);
-		if (err == 0 && same_file(fd, path)) {
+		if (err == 0 && in_place(fd, place)) {
 			*out = fd;
 			return 0;
 		}
@@ -110,96 +133,128 @@ static int write_pid(int fd)
 	return n == size ? 0 : -ENOSPC;
 }
 
-static struct pidfile *pidfile_new(const char *path)
+static int pidfile_new(struct pidfile **out, const char *path)
 {
-	size_t size = strlen(path) + 1;
-	struct pidfile *p = malloc(sizeof(*p) + size);
-
-	if (!p)
-		return NULL;
-	p->fd = -1;
-	p->owner = getpid();
-	memcpy(p->path, path, size);
-	return p;
-}
-
-int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
-{
-	struct pidfile *p = pidfile_new(path);
+	struct pidfile *p = malloc(sizeof(*p));
 	int err;
 
 	if (!p)
 		return -ENOMEM;
+	p->fd = -1;
+	p->owner = getpid();
+	err = place_open(&p->place, path);
+	if (err)
+		free(p);
+	else
+		*out = p;
+	return err;
+}
+
+int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
+{
+	struct pidfile *p;
+	int err = pidfile_new(&p, path);
+
 	*holder = 0;
-	err = open_locked(path, &p->fd, holder);
+	if (err)
+		return err;
+	err = open_locked(&p->place, &p->fd, holder);
 	if (err)
 		goto fail;
 	fd_own(p->fd);
 	err = write_pid(p->fd);
 	if (err) {
-		unlink(path);
+		unlinkat(p->place.dir, p->place.name, 0);
 		fd_close(&p->fd);
 		goto fail;
 	}
 	*out = p;
 	return 0;
 fail:
+	place_close(&p->place);
 	free(p);
 	return err;
 }
 
-/*
- * Only one that nobody holds is replaced: we hold it ourselves meanwhile. Ours has another inode,
- * so that its lock survives the close.
- */
-static int move(struct pidfile *p, const char *path, pid_t *holder)
+bool pidfile_is_at(const struct pidfile *p, const char *path)
+{
+	struct stat ours, there;
+
+	return fstat(p->fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+	       ours.st_dev == there.st_dev;
+}
+
+int pidfile_path(const struct pidfile *p, const char *name, char *path, size_t size)
+{
+	char folder[PATH_MAX];
+	int err = place_folder(&p->place, folder);
+	int n;
+
+	if (err)
+		return err;
+	n = snprintf(path, size, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
+		     name ? name : p->place.name);
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+/* Only one that nobody holds is replaced: we hold it ourselves meanwhile. */
+static int move(const struct pidfile *p, const struct place *to, pid_t *holder)
 {
 	int there = -1, err;
 
-	if (!same_file(p->fd, p->path))
+	if (!in_place(p->fd, &p->place))
 		return -ESTALE;
-	if (same_file(p->fd, path))
+	if (in_place(p->fd, to))
 		return 0;
-	err = open_locked(path, &there, holder);
+	err = open_locked(to, &there, holder);
 	if (err)
 		return err;
-	if (rename(p->path, path) < 0) {
+	if (renameat(p->place.dir, p->place.name, to->dir, to->name) < 0) {
 		err = -errno;
-		unlink(path);
+		unlinkat(to->dir, to->name, 0);
 	}
 	close(there);
 	return err;
 }
 
-int pidfile_rename(struct pidfile **p, const char *path, pid_t *holder)
+int pidfile_rename(struct pidfile *p, const char *name, pid_t *holder)
 {
-	struct pidfile *renamed = pidfile_new(path);
+	struct place to = p->place;
+	size_t size = strlen(name) + 1;
 	int err;
 
-	if (!renamed)
-		return -ENOMEM;
 	*holder = 0;
-	err = move(*p, path, holder);
-	if (err) {
-		free(renamed);
-		return err;
-	}
-	renamed->fd = (*p)->fd;
-	renamed->owner = (*p)->owner;
-	free(*p);
-	*p = renamed;
-	return 0;
+	if (size > sizeof(to.name))
+		return -ENAMETOOLONG;
+	memcpy(to.name, name, size);
+	err = move(p, &to, holder);
+	if (!err)
+		p->place = to;
+	return err;
+}
+
+static void file_remove(const struct pidfile *p)
+{
+	char path[PATH_MAX];
+	int err;
+
+	if (!in_place(p->fd, &p->place) || unlinkat(p->place.dir, p->place.name, 0) == 0)
+		return;
+	err = errno;
+	log_warn("pidfile %s is left behind: %s",
+		 pidfile_path(p, NULL, path, sizeof(path)) == 0 ? path : p->place.name,
+		 strerror(err));
 }
 
 void pidfile_close(struct pidfile *p)
 {
 	if (!p)
 		return;
-	/* A forked child has closed the descriptor already; the file is its master's. */
+	/* A forked child has closed the descriptors already; the file is its master's. */
 	if (p->owner == getpid()) {
-		if (same_file(p->fd, p->path) && unlink(p->path) < 0)
-			log_warn("pidfile %s is left behind: %s", p->path, strerror(errno));
+		file_remove(p);
 		fd_close(&p->fd);
+		place_close(&p->place);
 	}
 	free(p);
 }

@@ -3,19 +3,26 @@ local posix = require "brood.posix"
 local db = require "db"
 local deploy = require "deploy"
 
+-- Where what outlives a release is: app.service sets both (/run/app, /var/log/app). Without them, as in a container,
+-- there is no pidfile and no Unix socket, and the logs go to stdout and stderr.
+local run, logs = os.getenv "RUNTIME_DIRECTORY", os.getenv "LOGS_DIRECTORY"
+
 return {
   app = "app.lua",
-  listen = { "127.0.0.1:8080", "unix:app.sock" },
+  listen = {
+    os.getenv "PORT" or "127.0.0.1:8080",              -- a port alone: all interfaces, as a container needs it
+    run and "unix:" .. run .. "/app.sock",
+  },
   workers = 2,
-  preload = true,                  -- loaded once for all workers, and anew on each reload
+  preload = true,                                      -- loaded once for all workers, and anew on each reload
 
-  pidfile = "brood.pid",
-  stderr_path = "brood.log",       -- the log; opened anew on USR1, as access_log is
-  access_log = "access.log",
+  pidfile = run and run .. "/brood.pid",               -- the control socket is beside it: brood.sock
+  stderr_path = logs and logs .. "/brood.log",         -- the log; opened anew on USR1, as access_log is
+  access_log = logs and logs .. "/access.log" or "-",
 
-  graceful_timeout = "20s",        -- what the load balancer waits, or longer
-  timeout = "30s",                 -- a worker whose loop hangs so long is replaced
-  max_requests = 100000,           -- leaks in libraries end with the worker
+  graceful_timeout = os.getenv "GRACEFUL_TIMEOUT" or "20s",   -- shorter than whoever stops brood waits
+  timeout = "30s",                                     -- a worker whose loop hangs so long is replaced
+  max_requests = 100000,                               -- leaks in libraries end with the worker
   max_requests_jitter = 20000,
   max_memory = "256m",
   limits = { nofile = 16384 },

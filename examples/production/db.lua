@@ -2,7 +2,7 @@
 local brood = require "brood"
 local net = require "brood.net"
 
-local M = { PATH = "database.sock" }
+local M = { PATH = os.getenv "DATABASE" or "database.sock" }
 
 local conn, buffer, last
 

@@ -13,6 +13,7 @@ local make = require "brood.cluster.member"
 local oldest_first = require "brood.group.oldest_first"
 local places = require "brood.cluster.places"
 local recycle = require "brood.cluster.recycle"
+local respawn = require "brood.group.respawn"
 local signals = require "brood.signals"
 local sockets = require "brood.cluster.sockets"
 local task = require "brood.task"
@@ -42,11 +43,26 @@ local function adopt(self, gen)
   self.group.surge, self.group.pause = rollout.surge or 1, rollout.pause or 0
 end
 
+-- Somebody has sent QUIT to the worker itself: it has no more time than others who go, and nobody waits for its end.
+local function replace_leaving(self, member)
+  local all, slot = self.group, member.slot
+  if member.reason or not member.ready_at or all.state ~= "running" then
+    return
+  end
+  all:dismiss(member, "signal")
+  if slot <= all.size and not all.holders[slot] then
+    all:launch(slot)
+  end
+end
+
 -- What a worker asks of its cluster.
 local function hear(self, member)
   local peer = member.process.run.peer
   peer:handle("recycle", function()
     self.recycler:is_due(member, "max_requests")
+  end)
+  peer:handle("leaving", function()
+    replace_leaving(self, member)
   end)
   peer:handle("reopen_all", function()
     self:emit("reopen_all", member.worker)
@@ -184,7 +200,7 @@ function Cluster:terminate(cb)
     self.hurried = true
     for _, member in ipairs(oldest_first(self.group)) do
       if member.process.hurry then
-        member.process:hurry(signals.number("TERM"), QUICK)
+        member.process:hurry(signals.number("TERM"), QUICK, "a quick stop")
       end
     end
   end
@@ -267,7 +283,11 @@ function Cluster:status(now)
   for i, worker in ipairs(self:workers()) do
     processes[i] = view.status(worker, now, self.history[worker.slot])
   end
-  return { workers = self.group.size, ready = self.group:ready_count(), processes = processes }
+  local last_error, next_try = respawn.last_trouble(self.group)
+  return {
+    workers = self.group.size, ready = self.group:ready_count(), processes = processes,
+    last_error = last_error, next_try = next_try,
+  }
 end
 
 return M

@@ -59,6 +59,7 @@ function M.new(options)
     retries = {}, -- slot -> timer of the next try
     failures = {}, -- slot -> failed starts in a row
     given_up = {}, -- slot -> true: nobody tries again by itself
+    troubles = {}, -- slot -> why nobody serves there: text, at = when it came about, due = when it is tried again
     pauses = {}, -- of rolls: fn -> true, called when the pause must not be waited for
     coming = {}, -- replacements that are not ready yet: member -> true
   }, Group)
@@ -245,7 +246,7 @@ function begin_start(self, done)
   elseif self.state == "stopping" then
     return wait_for(self, "on_restart", done)
   end
-  self.state, self.failures, self.given_up, self.last_error = "running", {}, {}, nil
+  self.state, self.failures, self.given_up, self.troubles, self.last_error = "running", {}, {}, {}, nil
   supervised.add(self)
   wait_for(self, "on_started", done)
   for slot = 1, self.size do

@@ -40,9 +40,10 @@ local last_id = 0
 ---@param inner? table what only brood's own rooms pass: keep (descriptors for a forked child), prepare (fn in it),
 --- raw (streams whose function gets pieces in place of lines), leader_alone (it alone is asked to end, its group is
 --- killed behind it), level (of the stack to blame for a mistake), what (is to blame, for the message), more (options),
---- where (fn that may tell what a start has not come beyond), sockets (passed to a program as LISTEN_FDS: fd and name),
---- program (what is executed, in place of the command's first word), environ (in place of our own environment),
---- frames (what to do with frames of brood's own, by name)
+--- where (fn that may tell what a start has not come beyond), busy (fn that may tell what it is doing when it is killed
+--- at the end of its patience), limit_name (what whoever set that patience calls it), sockets (passed to a program as
+--- LISTEN_FDS: fd and name), program (what is executed, in place of the command's first word), environ (in place of our
+--- own environment), frames (what to do with frames of brood's own, by name)
 ---@return brood.Process
 function M.new(given, inner)
   inner = inner or {}
@@ -335,8 +336,9 @@ end
 --- From now on it ends sooner: another signal, and KILL after so many seconds, also when it is stopping already.
 ---@param signal integer
 ---@param patience number
-function Process:hurry(signal, patience)
-  self.options.stop_signal, self.options.stop_timeout = signal, patience
+---@param why? string for the log, should it come to KILL
+function Process:hurry(signal, patience, why)
+  self.options.stop_signal, self.options.stop_timeout, self.options.hurried = signal, patience, why
   local run = self.run
   if self.state == "stopping" and run and run.proc and not run.killed then
     ending.terminate(self, run)

@@ -231,9 +231,13 @@ local function reopen(value, fd)
   end
 end
 
-local function watch_signals(self)
+-- What a worker hears itself, or the system side of it.
+local HEARD = { QUIT = true, TERM = true, INT = true, USR1 = true, TTIN = true, TTOU = true, PWR = true }
+
+local function watch_signals(self, masters)
   signals.on("QUIT", function()
     self.note:told("QUIT")
+    self.worker.peer:post "leaving" -- whoever sent it
     self:quit()
   end)
   for _, name in ipairs { "TERM", "INT" } do
@@ -246,11 +250,14 @@ local function watch_signals(self)
   signals.on("USR1", function()
     self.worker.peer:post "reopen_all"
   end)
-  -- Meant for the master, and sent to all that bear the name: nothing to die of.
-  for _, name in ipairs { "HUP", "USR2" } do
-    signals.on(name, function()
-      log.debug(name .. " means nothing to a worker")
-    end)
+  -- Meant for the master, and sent to all that bear the name: nothing to die of, or to stand still for.
+  assert(core.process.pass_stop_signals())
+  for _, name in ipairs(masters) do
+    if not HEARD[name] then
+      signals.on(name, function()
+        log.debug(name .. " means nothing to a worker")
+      end)
+    end
   end
 end
 
@@ -258,10 +265,11 @@ end
 ---@param worker brood.Worker
 ---@param fds integer[]
 ---@param note brood.Note
+---@param masters string[] the signals that mean something to the master
 ---@return brood.Serving
-function M.begin(worker, fds, note)
+function M.begin(worker, fds, note, masters)
   local self = setmetatable({ worker = worker, fds = fds, note = note, known = {} }, Serving)
-  watch_signals(self)
+  watch_signals(self, masters)
   core.process.let_go_at_master_death(fds)
   worker.peer:handle("listen", function(_, fd)
     listen_too(self, fd)

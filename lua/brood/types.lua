@@ -30,7 +30,7 @@
 ---@field start_timeout? brood.duration|false a worker must be ready within it (30)
 ---@field max_requests? integer|false a worker is replaced after so many
 ---@field max_requests_jitter? integer|false up to so many more, by chance
----@field max_memory? brood.size|false a worker that has grown beyond it is replaced
+---@field max_memory? brood.size|false a worker whose share of the memory (PSS) is beyond it is replaced
 ---@field max_lifetime? brood.duration|false a worker is replaced after so long
 ---@field rollout? {surge?: integer, pause?: brood.duration} how a reload replaces workers ({surge = 1, pause = 0})
 ---@field pidfile? string where the master writes its pid while it runs

@@ -124,6 +124,14 @@ WRAP(int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
 WRAP(int, unlink, (const char *path), (path))
 WRAP(int, rename, (const char *from, const char *to), (from, to))
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode))
+/* The forms that take a directory count as what they do. */
+WRAP_AS(int, fchmodat, chmod, (int at, const char *path, mode_t mode, int flags),
+	(at, path, mode, flags))
+WRAP_AS(int, fchownat, chown, (int at, const char *path, uid_t uid, gid_t gid, int flags),
+	(at, path, uid, gid, flags))
+WRAP_AS(int, unlinkat, unlink, (int at, const char *path, int flags), (at, path, flags))
+WRAP_AS(int, renameat, rename, (int at, const char *from, int to_at, const char *to),
+	(at, from, to_at, to))
 WRAP(int, sigaction, (int sig, const struct sigaction *new, struct sigaction *old), (sig, new, old))
 
 /* A wrapped vfork would return twice through one frame; a fork does for those who call it. */
@@ -175,8 +183,8 @@ int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	}
 WRAP_OPEN(open, open, (const char *path, int flags, ...), (path, flags, mode))
 WRAP_OPEN(open64, open, (const char *path, int flags, ...), (path, flags, mode))
-WRAP_OPEN(openat, openat, (int at, const char *path, int flags, ...), (at, path, flags, mode))
-WRAP_OPEN(openat64, openat, (int at, const char *path, int flags, ...), (at, path, flags, mode))
+WRAP_OPEN(openat, open, (int at, const char *path, int flags, ...), (at, path, flags, mode))
+WRAP_OPEN(openat64, open, (int at, const char *path, int flags, ...), (at, path, flags, mode))
 
 #define WRAP_VALUE(name, call, type)                   \
 	int name(int fd, type what, ...)               \
@@ -344,14 +352,14 @@ static const struct {
 #define RAW(name) { SYS_##name, CALL_##name },
 	RAW(clone) RAW(execve) RAW(waitid) RAW(wait4) RAW(kill) RAW(setpgid) RAW(setsid)
 		RAW(pidfd_open) RAW(pidfd_send_signal) RAW(close_range) RAW(pipe2) RAW(socketpair)
-			RAW(openat) RAW(dup) RAW(dup3) RAW(fcntl) RAW(read) RAW(write)
-				RAW(memfd_create) RAW(epoll_ctl) RAW(prctl) RAW(setuid) RAW(setgid)
-					RAW(setresuid) RAW(setresgid) RAW(setgroups) RAW(chdir)
-						RAW(accept4) RAW(sendmsg)
-							RAW(recvmsg){ SYS_clone3, CALL_clone },
+			RAW(dup) RAW(dup3) RAW(fcntl) RAW(read) RAW(write) RAW(memfd_create)
+				RAW(epoll_ctl) RAW(prctl) RAW(setuid) RAW(setgid) RAW(setresuid)
+					RAW(setresgid) RAW(setgroups) RAW(chdir) RAW(accept4)
+						RAW(sendmsg) RAW(recvmsg){ SYS_clone3, CALL_clone },
 	{ SYS_rt_sigaction, CALL_sigaction },
 	{ SYS_prlimit64, CALL_prlimit },
 	{ SYS_execveat, CALL_execve },
+	{ SYS_openat, CALL_open },
 #ifdef SYS_vfork
 	{ SYS_vfork, CALL_vfork },
 	{ SYS_fork, CALL_fork },

@@ -12,7 +12,7 @@
 	X(fork) X(vfork) X(clone) X(execve) X(waitid) X(waitpid) X(wait4) X(kill) X(setpgid) \
 	X(setsid) X(pidfd_open) X(pidfd_send_signal) X(close_range) X(pipe) X(pipe2) \
 	X(socketpair) X(socket) X(bind) X(listen) X(connect) X(accept) X(accept4) \
-	X(getsockname) X(setsockopt) X(open) X(openat) X(dup) X(dup2) X(dup3) X(fcntl) \
+	X(getsockname) X(setsockopt) X(open) X(dup) X(dup2) X(dup3) X(fcntl) \
 	X(read) X(write) X(writev) X(send) X(sendto) X(sendmsg) X(recv) X(recvmsg) X(mmap) \
 	X(mprotect) X(madvise) X(memfd_create) X(ftruncate) X(epoll_create1) X(epoll_ctl) \
 	X(epoll_wait) X(epoll_pwait) X(eventfd) X(signalfd) X(poll) X(prctl) X(setrlimit) \

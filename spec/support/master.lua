@@ -148,6 +148,20 @@ function Master:ask(path)
   return response.status, brood.json.decode(response.body)
 end
 
+---The same for another method: also the headers.
+---@param method string
+---@param path string
+---@param body? string
+---@return integer status, table body, table<string, string> headers
+function Master:order(method, path, body)
+  local socket = s.connect("unix:" .. self.control)
+  socket:send(("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"):format(method, path,
+    #(body or ""), body or ""))
+  local response = socket:response(method == "HEAD")
+  socket:close()
+  return response.status, method ~= "HEAD" and brood.json.decode(response.body) or {}, response.headers
+end
+
 ---Wait until its control server answers, whatever it says.
 function Master:up()
   s.wait(function()

@@ -62,10 +62,28 @@ return {
     status, body = master:ask "/nothing"
     lu.assertEquals(status, 404)
     lu.assertStrContains(body.error, "GET /nothing")
-    local socket = s.connect(master.control)
-    socket:send "POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-    lu.assertEquals(socket:response().status, 404)
-    socket:close()
+  end,
+
+  ["a method that a path does not know is refused with the one that it wants, and GET / lists them all"] = function()
+    local master = masters.start { workers = 1 }
+    master:address()
+    for path, wanted in pairs { ["/status"] = { "POST", "GET, HEAD" }, ["/reload"] = { "GET", "POST" },
+      ["/"] = { "PUT", "GET, HEAD" }, ["/scale"] = { "HEAD", "POST" } } do
+      local status, _, headers = master:order(wanted[1], path)
+      lu.assertEquals({ status, headers.allow }, { 405, wanted[2] }, path)
+    end
+    lu.assertEquals(select(2, master:ask "/stop").error, "/stop wants POST, not GET")
+    lu.assertStrContains(select(2, master:order("POST", "/nothing")).error, "there is no POST /nothing")
+    local _, index = master:ask "/"
+    local seen = {}
+    for _, one in ipairs(index.endpoints) do
+      seen[one.method .. " " .. one.path] = one.answer
+      if one.method == "GET" then
+        lu.assertEquals((master:ask(one.path)), 200)
+      end
+    end
+    lu.assertStrContains(seen["POST /reload"], "reads the config again")
+    lu.assertEquals((master:ask "/health"), 200) -- and none of it has ended the master
   end,
 
   ["HEAD is answered like GET, without the body"] = function()

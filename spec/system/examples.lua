@@ -13,6 +13,19 @@ local function output(path, args, options)
   return result.stdout
 end
 
+-- The database of the example production, in this folder.
+local function database_of(dir)
+  local database = s.brood({ "exec", "database.lua", "database.sock" }, { cwd = dir })
+  database:expect "the database listens\n"
+  return database
+end
+
+-- What its logrotate.conf runs once it has renamed the files of this folder.
+local function after_rotation(dir)
+  local text = s.read_file(example "production/logrotate.conf"):match "postrotate\n(.-)endscript"
+  return s.run { "/bin/sh", "-ec", (text:gsub("/run/app/", dir .. "/")) }
+end
+
 return {
   ["hello: greets, echoes, answers 404, and a killed worker is replaced"] = function()
     local p = s.brood { "run", example "hello/brood.lua", "-l", "127.0.0.1:0", "-w", "1", "--control", "false" }
@@ -119,9 +132,9 @@ return {
   ["production: deployments, an upgrade and rotated logs lose nothing, and workers have no privileges"] = function()
     local dir = s.open_temp_dir()
     s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "production", dir) }
-    local database = s.brood({ "exec", "database.lua", "database.sock" }, { cwd = dir })
-    database:expect "the database listens\n"
-    local p = s.brood { "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }
+    local database = database_of(dir)
+    local p = s.brood({ "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" },
+      { env = { RUNTIME_DIRECTORY = dir, LOGS_DIRECTORY = dir } })
     local function logged(name, pattern)
       local found
       s.wait(function()
@@ -163,7 +176,7 @@ return {
     s.wait(function() return not s.exists(dir .. "/brood.pid.oldbin") end)
     lu.assertStrMatches(s.get(address, "/").body, "release 2%.0, visit %d+, worker %d\n")
     os.rename(dir .. "/access.log", dir .. "/access.log.1")
-    signal("sigusr1", "brood.pid")
+    lu.assertEquals(after_rotation(dir).code, 0)
     logged("brood.log", "opened anew")
     s.wait(function()
       s.get(address, "/health")
@@ -176,6 +189,26 @@ return {
       "worker 1 %(pid %d+%) is gone: reload, status 0, after %d+ requests", "upgrade to a new binary",
       "upgrade of release 2%.0, deployment %d", "Z stop\n" } do
       lu.assertStrMatches(s.read_file(dir .. "/deploy.log"), ".*" .. line .. ".*")
+    end
+    lu.assertEquals(after_rotation(dir).code, 0)
+    database:stop()
+  end,
+
+  ["production: without folders, as in a container, it listens on PORT and logs to stdout and stderr"] = function()
+    local dir = s.open_temp_dir()
+    s.run { "/bin/sh", "-c", ("cp %s/*.lua %s"):format(example "production", dir) }
+    local database = database_of(dir)
+    local p = s.brood({ "run", dir .. "/brood.lua", "--control", "false" }, { env = {
+      RUNTIME_DIRECTORY = false, LOGS_DIRECTORY = false, PORT = "0", GRACEFUL_TIMEOUT = "8s",
+    } })
+    local address = "127.0.0.1:" .. p:expect "serve %S*:(%d+)"
+    lu.assertStrMatches(s.get(address, "/").body, "release unknown, visit 1, worker %d\n")
+    p:kill "QUIT"
+    lu.assertEquals({ p:wait() }, { 0 })
+    lu.assertStrMatches(p:stdout(), '127.0.0.1 [^\n]* "GET / HTTP/1.1" 200 [^\n]*\n')
+    lu.assertStrContains(p:stderr(), "start of release unknown, deployment 1")
+    for _, name in ipairs { "brood.pid", "app.sock", "brood.log", "access.log", "deploy.log" } do
+      lu.assertFalse(s.exists(dir .. "/" .. name), name)
     end
     database:stop()
   end,

@@ -72,7 +72,7 @@ end
 
 local function reopened(master, pid, name)
   uv.kill(pid or master.program.pid, "sigusr1")
-  await(master, name or "err.log", "opened anew: ")
+  await(master, name or "err.log", "opened anew (USR1")
   all_moved(master.program.pid)
 end
 
@@ -154,7 +154,7 @@ return {
       assert(os.rename(logs .. name, logs .. name .. ".1"))
     end
     program:kill "USR1"
-    program:expect "opened anew: "
+    program:expect "opened anew %(USR1%)"
     all_moved(program.pid)
     s.get(address, "/talk/after")
     for _, name in ipairs { "/out.log", "/access.log" } do
@@ -209,8 +209,8 @@ return {
     end)()]] }
     rename(master, "logs", "err.log")
     uv.kill(master.program.pid, "sigusr1")
-    await(master, "err.log", "opened anew: " .. master.dir .. "/err.log\n")
-    await(master, "err.log.1", ("error [%d] cannot be opened anew, the old file is written on: access_log "
+    await(master, "err.log", "opened anew (USR1): " .. master.dir .. "/err.log\n")
+    await(master, "err.log.1", ("error [%d] cannot be opened anew (USR1), the old file is written on: access_log "
       .. "%s/logs/access.log: no such file or directory"):format(master.program.pid, master.dir))
     master:get "/still"
     await(master, "logs.1/access.log", "GET /still ")
@@ -346,7 +346,8 @@ return {
     local master = start { config = FILES }
     change(master, 'stdout_path = "out.log", ', "")
     lu.assertEquals(reload(master), 200)
-    await(master, "err.log", "stdout_path is not in the config any more: what went there goes there until a restart")
+    await(master, "err.log", "only a restart brings about what the config says now of stdout_path (what went to that "
+      .. "file still does)")
     master:get "/talk/after"
     await(master, "out.log", "/talk/after")
   end,

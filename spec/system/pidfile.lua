@@ -1,6 +1,9 @@
 --- The pidfile of a master: locked while it lives, gone when it has ended.
+local core = require "brood.core"
 local lu = require "luaunit"
+local masters = require "spec.support.master"
 local s = require "spec.support"
+local uv = require "luv"
 
 local APP = 'return function(_, res) res:finish("hi") end'
 
@@ -48,6 +51,89 @@ return {
     local second = start(path)
     lu.assertEquals(s.read_file(dir .. "/run.pid"), second.pid .. "\n")
     lu.assertEquals(second:stop(), 0)
+  end,
+
+  ["nobody who outlives a killed master holds it: no worker, no fork of either, no program that a hook has started"] =
+  function()
+    local HELP = [[
+      local brood, posix, ffi = require "brood", require "brood.posix", require "ffi"
+      ffi.cdef "unsigned sleep(unsigned)"
+      local function hangs()
+        while true do ffi.C.sleep(300) end
+      end
+      local function forks(note, who)
+        local pid = assert(posix.fork())
+        if pid == 0 then hangs() end
+        note(who, pid)
+      end
+    ]]
+    local m = masters.start {
+      workers = 1, before = HELP, config = [[
+        pidfile = "run.pid",
+        on_start = function()
+          forks(note, "of the master")
+          local out = io.popen "sleep 300 >/dev/null 2>&1 & echo $!"
+          note("a program", out:read "*l")
+          out:close()
+        end,
+      ]],
+      app = masters.NOTE .. HELP .. [[
+        return function()
+          forks(note, "of a worker")
+          note("busy", posix.getpid())
+          hangs()
+        end
+      ]],
+    }
+    s.connect(m:address()):send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    m:noted "busy"
+    local left = {}
+    for pid in m:notes():gmatch "(%d+)\n" do
+      left[#left + 1] = tonumber(pid)
+    end
+    m.program:kill "KILL"
+    m.program:wait()
+    local holder, err = core.pidfile.open(m.dir .. "/run.pid")
+    local alive = 0
+    for _, pid in ipairs(left) do
+      alive = alive + (s.alive(pid) and 1 or 0)
+      uv.kill(pid, "sigkill")
+    end
+    s.gone(left, 10)
+    lu.assertEquals({ #left, alive }, { 4, 4 }, m:log())
+    assert(holder, err):close()
+    os.remove(m.control)
+  end,
+
+  ["what this process opens and closes besides takes no lock off it"] = function()
+    local path = s.temp_dir() .. "/run.pid"
+    local holder = assert(core.pidfile.open(path))
+    assert(io.open(path)):close()
+    lu.assertNil((core.pidfile.open(path)))
+    local script = 'print((select(2, require("brood.core").pidfile.open(arg[1]))))'
+    local said = s.run({ s.binary, "exec", s.write_file(path .. ".lua", script), path }).stdout
+    lu.assertStrContains(said, ("held by the running process %d"):format(core.posix.getpid()))
+    holder:close()
+    lu.assertFalse(s.exists(path))
+  end,
+
+  ["a reload to another path of the same file keeps it, locked and in place, and so does one that fails"] = function()
+    local m = masters.start { workers = 1, config = 'pidfile = "run.pid"' }
+    m:ready(1)
+    assert(uv.fs_symlink(m.dir, m.dir .. "/alias"))
+    local ino = assert(uv.fs_stat(m.dir .. "/run.pid")).ino
+    for _, path in ipairs { "alias/run.pid", "run.pid", "alias/alias/run.pid" } do
+      for _, fails in ipairs { true, false } do
+        local more = fails and ', on_start = function() error "not today" end' or ""
+        lu.assertEquals(m:hup { workers = 1, config = ("pidfile = %q%s"):format(path, more) }, not fails, m:log())
+        lu.assertEquals(assert(uv.fs_stat(m.dir .. "/run.pid")).ino, ino)
+        local free, err = core.pidfile.open(m.dir .. "/run.pid")
+        lu.assertNil(free)
+        lu.assertStrContains(err.message, ("held by the running process %d"):format(m.program.pid))
+      end
+    end
+    lu.assertEquals(m:stop "QUIT", 0)
+    lu.assertFalse(s.exists(m.dir .. "/run.pid"))
   end,
 
   ["a start that cannot bind leaves no pidfile, and that of the one that runs alone"] = function()

@@ -174,7 +174,7 @@ return {
     master.program:kill "TTOU"
     master:ready(1)
     master.program:kill "TTOU"
-    master.program:expect "(stays at 1 workers)"
+    master.program:expect "stays at (1) worker "
     lu.assertEquals(#master:ready(1), 1)
   end,
 

@@ -237,7 +237,7 @@ return {
     master.program:kill "CONT"
     lu.assertEquals(master:noted "halted nil (%d)", "1")
     master:noted "halted nil 1 [^\n]*no more"
-    master.program:expect "(the reload was halted when 1 workers were new, the others go on)"
+    master.program:expect "(the reload was halted, 1 worker is new, the others go on)"
     local now, kept = pids_of(master:workers()), 0
     for _, pid in ipairs(now) do
       for _, other in ipairs(old) do

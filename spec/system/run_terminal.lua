@@ -7,6 +7,11 @@ import os, pty, signal, sys, time
 steps, argv = sys.argv[1].split(), sys.argv[2:]
 pid, fd = pty.fork()
 if pid == 0:
+    if "tostop" in steps:
+        import termios
+        modes = termios.tcgetattr(0)
+        modes[3] |= termios.TOSTOP
+        termios.tcsetattr(0, termios.TCSANOW, modes)
     os.execv(argv[0], argv)
 def until(text):
     seen = b""
@@ -26,7 +31,13 @@ try:
         elif step == "resize":
             import fcntl, termios, struct
             fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        elif step == "quiet": pass
+        elif step in ("quiet", "tostop"): pass
+        elif step == "ask":
+            import socket
+            web = socket.socket(socket.AF_UNIX)
+            web.connect(os.path.join(os.path.dirname(argv[-1]), "web.sock"))
+            web.sendall(b"GET /asked HTTP/1.0\r\n\r\n")
+            until(b"GET /asked")
         elif step == "signal-HUP":
             os.kill(pid, signal.SIGHUP)
             while not os.path.exists(os.path.join(os.path.dirname(argv[-1]), "again")): time.sleep(0.005)
@@ -103,6 +114,11 @@ return {
     lu.assertStrContains(program:finish().stdout, "ended 0")
     lu.assertStrContains(log(dir), "the terminal has gone away")
     lu.assertTrue(s.exists(dir .. "/stopped"))
+  end,
+
+  ["a terminal that stops who writes to it from the background (stty tostop) does not stop the workers"] = function()
+    local out = ends_well(terminal("tostop ask ask ctrl-c", 1, 'access_log = "-"'))
+    lu.assertEquals(select(2, out:gsub("GET /asked", "")), 2, out)
   end,
 
   ["a HUP while the terminal is there, and a resize, end nothing"] = function()

@@ -124,6 +124,8 @@ return {
     local first = tonumber(master:get("/grow").body)
     local gone = exited(master, 1)[1]
     lu.assertEquals({ gone.id, gone.reason, gone.code }, { first, "max_memory", "0" })
+    local taken = master.program:expect "is to be replaced after %d+ requests?: max_memory %((%d+%.%d) MB of 48%.0 MB%)"
+    lu.assertTrue(tonumber(taken) > 48 and tonumber(taken) < 500, taken)
     local ids = {}
     for _, worker in ipairs(master:ready(2)) do
       ids[worker.id] = true

@@ -74,7 +74,7 @@ return {
     lu.assertEquals(code, 0)
     lu.assertTrue(seconds < 3 * s.slow, seconds)
     lu.assertEquals(slow:receive_all(), "")
-    lu.assertStrContains(master:log(), "0.3 s after QUIT: KILL")
+    lu.assertStrContains(master:log(), "0.3 s after QUIT (graceful_timeout is 0.3 s), in GET /20, begun 0.")
   end,
 
   ["TERM and INT end at once with 0, whatever runs"] = function()

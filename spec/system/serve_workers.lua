@@ -38,6 +38,31 @@ return {
     lu.assertNotStrContains(master:log(), "next try")
   end,
 
+  ["a worker that somebody sends QUIT is replaced at once, and has graceful_timeout to finish"] = function()
+    local master = masters.start { workers = 1, config = [[graceful_timeout = 1,
+      worker_exit = function(_, w, _, signal) note("exit", w.id, signal, w.reason) end]], app = [[
+      local brood = require "brood"
+      return function(req, res)
+        if req.path == "/endless" then
+          while res:write("x\n") do brood.sleep(0.05) end
+        end
+        res:finish(tostring(require("brood.posix").getpid()))
+      end]] }
+    local first = master:ready(1)[1].pid
+    local endless = s.connect(master:address())
+    endless:send "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
+    endless:receive "2\r\n"
+    uv.kill(first, "sigquit")
+    s.wait(function()
+      return master:log():find "worker 2 %(pid %d+%) is ready"
+    end, 10)
+    lu.assertTrue(s.alive(first))
+    lu.assertNotEquals(tonumber(master:get().body), first)
+    master:noted "exit 1 KILL signal"
+    lu.assertEquals(#master:ready(1), 1)
+    lu.assertEquals(master:stop "QUIT", 0)
+  end,
+
   ["killing one worker again and again loses no slot and no request of its sibling"] = function()
     local master = masters.start { app = [[
       local brood = require "brood"

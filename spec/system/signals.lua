@@ -3,6 +3,7 @@
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"
+local uv = require "luv"
 
 local ALL = { "TERM", "INT", "QUIT", "USR2", "HUP", "WINCH", "TTOU", "TTIN", "USR1" }
 
@@ -98,6 +99,47 @@ return {
     master.program:kill "IO" -- whose default action ends a process
     lu.assertEquals({ master.program:wait() }, { nil, require("brood.signals").number "IO" })
     os.remove(master.control)
+  end,
+
+  ["what is meant for the master does nothing to a worker; a program that it starts has the usual actions"] = function()
+    local master = masters.start { workers = 1, config = "signals = { IO = 'reload', VTALRM = false }", app = [[
+      return function(req, res)
+        if req.path == "/own" then return res:finish(io.open("/proc/self/status"):read "*a") end
+        local pipe = io.popen "grep Sig /proc/self/status"
+        local popen = pipe:read "*a"
+        pipe:close()
+        local run = require("brood.process").run { "grep", "Sig", "/proc/self/status" }
+        res:finish(popen .. run.stdout)
+      end]] }
+    local worker = master:ready(1)[1]
+    for _ = 1, 3 do
+      for _, name in ipairs { "TTIN", "TTOU", "IO", "VTALRM", "HUP", "USR2", "WINCH", "USR1" } do
+        uv.kill(worker.pid, "sig" .. name:lower())
+        lu.assertStrContains(master:get("/own").body, "State:\tR")
+      end
+    end
+    -- Neither blocked nor ignored, whichever way it is started: the sixth digit is that of TTIN and TTOU.
+    local body = master:get("/").body
+    for _, mask in ipairs { "Blk", "Ign" } do
+      lu.assertEquals(select(2, body:gsub(("Sig%s:\t%%x+0%%x%%x%%x%%x%%x\n"):format(mask), "")), 2, body)
+    end
+    lu.assertEquals({ master:ready(1)[1].pid, master:workers()[1].restarts }, { worker.pid, 0 })
+    lu.assertNotStrContains(master:log(), "scaling")
+  end,
+
+  ["one worker more and one fewer at once change nothing; one after the other both are done"] = function()
+    local master = masters.start { workers = 2, config = "signals = { " .. STANDS .. " }" }
+    local pids = master:pids()
+    together(master, { "TTIN", "TTOU" })
+    master.program:expect "TTIN and TTOU have come together: the number of workers stays"
+    lu.assertEquals(master:pids(), pids)
+    together(master, { "USR1", "TTOU", "HUP", "TTIN" })
+    master.program:expect "reloaded in"
+    serves(master, 2)
+    lu.assertNotStrContains(master:log(), "scaling")
+    together(master, { "WINCH", "TTOU", "TTIN" }) -- which brings back what was drained
+    s.wait(function() return master:log():find("scaling from 0 to 2 workers (TTIN)", 1, true) end)
+    serves(master, 2)
   end,
 
   ["what is no signal, cannot be caught, or is no action, is a mistake"] = function()

@@ -63,6 +63,8 @@ return {
     lu.assertEquals(m:who_answers(10), { [old] = true })
     local _, status = m:ask "/status"
     lu.assertEquals({ status.pid, status.new_pid }, { old })
+    m:logged(("info  %%[%d%%] the new master %%(pid %d%%) has ended as it was told; this master goes on"):format(old,
+      new))
     m:over()
   end,
 
@@ -96,9 +98,10 @@ return {
     lu.assertEquals(response.status, 500)
     lu.assertStrContains(response.body, "not this one")
     s.write_file(m.dir .. "/app.lua", upgrade.APP)
-    lu.assertEquals(ask().status, 200)
+    response = ask()
     local new = m:pid()
     table.insert(m.masters, new)
+    lu.assertEquals({ response.status, response.body:match '"new_pid":(%d+)' }, { 200, tostring(new) })
     response = ask()
     lu.assertEquals(response.status, 409)
     lu.assertStrContains(response.body, ("the old master (pid %d) is still there"):format(old))
@@ -260,6 +263,9 @@ return {
     s.wait(function()
       return m:who_answers(20)[old]
     end, 10, "answers of the old master")
+    m:logged(("the workers of this master come back %%(HUP%%), .* serve beside those of the new one %%(pid %d%%): "
+      .. "QUIT to %d ends the new one\n"):format(new, new))
+    lu.assertEquals(m:who_answers(40), { [old] = true, [new] = true })
     m:finish(new)
     lu.assertEquals(m:who_answers(10), { [old] = true })
     lu.assertEquals(#m:ready(2), 2)

@@ -47,10 +47,13 @@ local function tell_failure(master, source, err)
   end
 end
 
--- What hooks have started is stopped as well, each with its own patience unless the master was told to be quick, and
--- nothing of theirs keeps a stopped master running.
+-- What hooks have started is stopped as well, each with its own patience but within graceful_timeout, and quicker where
+-- the master was told to be quick: nothing of theirs keeps a stopped master running.
 local function leave(status, master)
   local function now()
+    if master.told then
+      log.info("stopped")
+    end
     os.exit(status) -- which leaves nothing behind
   end
   function master.on_haste(again)
@@ -58,6 +61,8 @@ local function leave(status, master)
   end
   if master.haste then
     master.on_haste(false)
+  elseif master.config and master.config.graceful_timeout then
+    timer.after(master.config.graceful_timeout, now)
   end
   supervised.stop_all(now)
 end

@@ -46,15 +46,16 @@ local function cut(cluster, member)
   log.warn(("%s: worker %d (pid %d) still finishes, as %d younger ones of its slot do: it has %.1f s left"):format(
     cluster.name, member.id, member.process.pid, MOST, math.min(CUT, math.max(0, left))))
   set(member, false)
-  member.process:hurry(signals.number("QUIT"), math.min(CUT, math.max(0.001, left)))
+  member.process:hurry(signals.number("QUIT"), math.min(CUT, math.max(0.001, left)),
+    "too many of its slot finish")
 end
 
 --- A worker is about to be asked to end.
 ---@param cluster brood.WebCluster
 ---@param member brood.Member
 function M.told(cluster, member)
-  if not member.reason then
-    return -- it ends by itself
+  if not member.reason or member.reason == "signal" then
+    return -- it ends by itself, or has begun to because of somebody else
   end
   set(member, may_linger(cluster, member))
   if member.reason == "stop" then

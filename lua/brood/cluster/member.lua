@@ -6,6 +6,7 @@ local inside = require "brood.cluster.inside"
 local linger = require "brood.cluster.linger"
 local note = require "brood.cluster.note"
 local preload = require "brood.cluster.preload"
+local request = require "brood.cluster.request"
 local Process = require "brood.process"
 local run_hook = require "brood.hook"
 local serve = require "brood.serve"
@@ -17,10 +18,20 @@ local view = require "brood.cluster.worker"
 
 local QUICK = 2 -- seconds that one which serves nobody yet has before KILL
 
+-- Signals that are the master's beside those that are a worker's as well: by their default action some end a process,
+-- and who sends them may send them to all that bear the name.
+local function masters_signals(master)
+  local names = { "HUP", "USR2" }
+  for name in pairs(master.config and master.config.signals or {}) do
+    names[#names + 1] = name ~= "HUP" and name ~= "USR2" and name or nil
+  end
+  return names
+end
+
 -- The child, between its fork and its app. Signals come first: a hook may wait, and they must be heard meanwhile.
 local function prepare(self, member, inner)
   local own = note.new(member.places.board, member.place)
-  local serving = serve.begin(inner, member.fds, own)
+  local serving = serve.begin(inner, member.fds, own, masters_signals(self.master))
   serving.patience = member.generation.options.graceful_timeout
   serving.max_requests = member.limit
   core.posix.setproctitle(("brood: %s worker %d"):format(self.name, member.id))
@@ -67,7 +78,10 @@ local function new_process(self, member)
     env = o.env, cwd = o.working_directory, umask = o.umask, user = o.user, group = o.group, limits = o.limits,
     ready = "channel", stop_signal = "QUIT", stop_timeout = o.graceful_timeout, start_timeout = o.start_timeout,
   }, {
-    keep = keeps(member), leader_alone = true,
+    keep = keeps(member), leader_alone = true, limit_name = "graceful_timeout",
+    busy = function()
+      return request.text(member)
+    end,
     where = function()
       return member.counters and note.where(member.counters("state"), o.app)
     end,
@@ -121,7 +135,7 @@ return function(self, member)
       linger.told(self, member)
     else
       -- There is nothing to finish. But QUIT, not TERM: it may begin to serve at this very moment.
-      process:hurry(signals.number("QUIT"), QUICK)
+      process:hurry(signals.number("QUIT"), QUICK, "it serves nobody yet")
     end
   end)
   process:on("message", function(value, fd)

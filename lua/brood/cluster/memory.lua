@@ -39,10 +39,10 @@ local function tell_once(path)
   end
 end
 
---- Whether a process takes more than so much. done(exceeds): nil where it has just ended.
+--- Whether a process takes more than so much. done(exceeds, bytes): nil where it has just ended.
 ---@param pid integer
 ---@param limit number bytes
----@param done fun(exceeds: boolean?)
+---@param done fun(exceeds: boolean?, bytes: number?)
 function M.exceeds(pid, limit, done)
   local text = files.read(("/proc/%d/statm"):format(pid))
   local resident = text and tonumber(text:match "^%d+ (%d+)")
@@ -54,9 +54,9 @@ function M.exceeds(pid, limit, done)
     local share = rollup and tonumber(rollup:match "\nPss:%s+(%d+) kB")
     if not share and rollup ~= "" and files.read(("/proc/%d/statm"):format(pid)) then
       tell_once(path)
-      return done(true)
+      return done(true, resident * page_size())
     end
-    done(share and share * 1024 > limit)
+    done(share and share * 1024 > limit, share and share * 1024)
   end)
 end
 

@@ -3,6 +3,7 @@
 --- business, what it takes is measured by cluster.memory; a roll comes first, and may make this needless.
 local clock = require "brood.clock"
 local linger = require "brood.cluster.linger"
+local count = require "brood.rules.count"
 local log = require "brood.log"
 local memory = require "brood.cluster.memory"
 local oldest_first = require "brood.group.oldest_first"
@@ -11,6 +12,7 @@ local timer = require "brood.timer"
 
 local M = {}
 
+local MB = 1024 * 1024
 local AFTER_FAILURE = { delay = 1, max_delay = 60 }
 -- A limit that every new worker soon exceeds must not have them replaced without end.
 local AFTER_MEMORY = { immediate = 2, delay = 5, max_delay = 300, stable_after = 60 }
@@ -69,11 +71,19 @@ local function failed(self, member, err)
   end):unref()
 end
 
+-- What it takes, where that is the reason.
+local function figures(member)
+  if member.due ~= "max_memory" or not member.bytes then
+    return ""
+  end
+  return (" (%.1f MB of %.1f MB)"):format(member.bytes / MB, member.generation.options.max_memory / MB)
+end
+
 local function recycle(self, member)
   local cluster = self.cluster
   local requests = member.worker.requests
-  log[member.tried and "debug" or "info"](("%s: worker %d (pid %d) is to be replaced after %d requests: %s"):format(
-    cluster.name, member.id, member.process.pid, requests, member.due))
+  log[member.tried and "debug" or "info"](("%s: worker %d (pid %d) is to be replaced after %s: %s%s"):format(
+    cluster.name, member.id, member.process.pid, count(requests, "request"), member.due, figures(member)))
   member.tried = true
   self.current = member
   cluster:emit("recycle", member.worker, requests)
@@ -133,8 +143,8 @@ local function look_at_memory(self)
     local limit = member.generation.options.max_memory
     if limit and member.ready_at and not member.due and not member.measuring and is_there(self, member) then
       member.measuring = true
-      memory.exceeds(member.process.pid, limit, function(exceeds)
-        member.measuring = nil
+      memory.exceeds(member.process.pid, limit, function(exceeds, bytes)
+        member.measuring, member.bytes = nil, bytes
         if exceeds then
           beyond_memory(self, member)
         end

@@ -7,6 +7,7 @@ local clock = require "brood.clock"
 local files = require "brood.files"
 local fork = require "brood.fork"
 local log = require "brood.log"
+local running_request = require("brood.cluster.request").running
 local timer = require "brood.timer"
 
 local M = {}
@@ -72,12 +73,8 @@ local function what_it_does(member, found)
   if found.what then
     return found.what
   end
-  local text = "its event loop does not turn"
-  if member.counters("in_request") == 1 then
-    text = ("%s, in %s, begun %.1f s ago"):format(text, member.counters("request"),
-      now() - member.counters("request_started") / 1e9)
-  end
-  return text
+  local request = running_request(member)
+  return "its event loop does not turn" .. (request and ", in " .. request or "")
 end
 
 local function tell(cluster, member, level, text, found)

@@ -3,6 +3,7 @@
 local clock = require "brood.clock"
 local E = require "brood.error"
 local failure = require "brood.group.failure"
+local respawn = require "brood.group.respawn"
 local task = require "brood.task"
 
 local Member = {}
@@ -44,6 +45,7 @@ local function failed(self, member, err, done)
   -- Of one on trial whoever tries it tells.
   if not member.reason and not member.tentative and not self:give_up_start(member, err) then
     self.last_error = err
+    respawn.trouble(self, member, err.message)
     failure(self, member, err)
   end
   self:emit("failed", member, err)
@@ -54,7 +56,7 @@ local function became_ready(self, member, done)
   member.ready_at = clock.now()
   if not member.tentative then
     self.failing[member.slot] = nil
-    self.failures[member.slot], self.last_failure = 0, nil
+    self.failures[member.slot], self.last_failure, self.troubles[member.slot] = 0, nil, nil
   end
   self:emit("online", member)
   done(nil, member)

@@ -22,13 +22,42 @@ local function schedule(self, slot, delay)
     return go()
   end
   self.retries[slot] = timer.after(delay, go)
+  if self.troubles[slot] then
+    self.troubles[slot].due = clock.now() + delay
+  end
+end
+
+--- Why nobody serves in the slot of a member; forgotten when somebody does. Whoever serves there is not troubled by a
+--- replacement that failed.
+---@param self brood.Group
+---@param member brood.Member
+---@param text string
+function M.trouble(self, member, text)
+  local holder = self.holders[member.slot]
+  if not holder or holder == member or not holder.ready_at then
+    self.troubles[member.slot] = { text = text, at = clock.now() }
+  end
+end
+
+--- The last of what keeps slots without a member that serves, and in how many seconds the next one is tried again.
+---@param self brood.Group
+---@return string? text, number? seconds nil where one is being tried, or nobody tries again
+function M.last_trouble(self)
+  local last, due
+  for slot, trouble in pairs(self.troubles) do
+    if slot <= self.size then
+      last = (not last or trouble.at > last.at) and trouble or last
+      due = self.retries[slot] and trouble.due and math.min(due or trouble.due, trouble.due) or due
+    end
+  end
+  return last and last.text, due and math.max(0, due - clock.now())
 end
 
 --- What became of that slot so far is forgotten, and nobody waits to try it again.
 ---@param self brood.Group
 ---@param slot integer
 function M.forget(self, slot)
-  self.failures[slot], self.given_up[slot], self.failing[slot] = nil, nil, nil
+  self.failures[slot], self.given_up[slot], self.failing[slot], self.troubles[slot] = nil, nil, nil, nil
   if self.retries[slot] then
     self.retries[slot]:cancel()
     self.retries[slot] = nil
@@ -43,6 +72,13 @@ local SENT = { KILL = true, TERM = true, INT = true, QUIT = true }
 ---@return "signal"|"crash"
 function M.reason(process)
   return SENT[process.exit_signal] and "signal" or "crash"
+end
+
+local function describe(member)
+  local process = member.process
+  local how = process.exit_signal and "was killed by " .. process.exit_signal
+    or ("ended with status %s"):format(tostring(process.exit_code))
+  return ("worker %d %s%s"):format(member.id, how, member.cause and (" (%s)"):format(member.cause) or "")
 end
 
 local function give_up(self, member)
@@ -63,7 +99,9 @@ function M.lost(self, member)
   end
   local uptime = member.ready_at and clock.now() - member.ready_at or 0
   local policy = self.after_ready
-  if not member.ready_at then
+  if member.ready_at then
+    M.trouble(self, member, describe(member))
+  else
     policy = self.failing[member.slot] or restart.new(self.after_failure)
     self.failing[member.slot] = policy
   end

@@ -74,7 +74,9 @@ local function read(found, master)
   end
   found.chunk = chunk
   files.path_first(found.path)
+  environment.watch()
   local ok, value = task.call(evaluate, chunk, master, found)
+  environment.mend()
   if not ok then
     return nil, require(file_errors).raised(found, value)
   elseif found.is_app then

@@ -1,5 +1,6 @@
 --- The control server of a master: HTTP and JSON on a private Unix socket. It
 --- answers what it is asked, and decides nothing.
+local cause = require "brood.master.cause"
 local core = require "brood.core"
 local E = require "brood.error"
 local http = require "brood.http"
@@ -8,7 +9,7 @@ local json = require "brood.json"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
 local paths = require "brood.rules.path"
-local routes = require("brood.master.control_routes").routes
+local routes = require "brood.master.control_routes"
 local uv = require "luv"
 
 ---@class brood.Control
@@ -22,14 +23,25 @@ local M = {}
 
 local PATH_MAX = require("brood.rules.address").UNIX_PATH_MAX
 
-local function answer(master, req, res)
-  -- HEAD is GET without the body, which the server below leaves out.
+-- HEAD is GET without the body, which the server leaves out.
+local function ask(master, req, res)
   local method = req.method == "HEAD" and "GET" or req.method
-  local route = routes[method .. " " .. req.path]
-  local status, body = 404, { error = ("there is no %s %s"):format(method, req.path) }
+  local route, known = routes.find(method, req.path)
   if route then
-    status, body = route(master, req)
+    local ok, status, body = cause.within("control socket", route, master, req)
+    if not ok then
+      error(status, 0)
+    end
+    return status, body
+  elseif known then
+    res:header("allow", known == "GET" and "GET, HEAD" or known)
+    return 405, { error = ("%s wants %s, not %s"):format(req.path, known, req.method) }
   end
+  return 404, { error = ("there is no %s %s; GET / lists what there is"):format(method, req.path) }
+end
+
+local function answer(master, req, res)
+  local status, body = ask(master, req, res)
   -- The encoder cannot know that an empty table is a list.
   local text = json.encode(body):gsub('"processes":{}', '"processes":[]')
   res:status(status):header("content-type", "application/json"):finish(text .. "\n")
@@ -169,6 +181,8 @@ local function in_place(master, config)
   local control = master.control
   if not control or config.control == false then
     return control == nil and config.control == false
+  elseif not control.listener:in_place() then
+    return false -- somebody has removed its file, or a symlink leads elsewhere now
   elseif config.control and config.control.address then
     return control.address == config.control.address
   end
@@ -193,6 +207,15 @@ local function open_beside(master, config)
     return nil, why
   end
   return control
+end
+
+-- For good. Another master may go on there: the new one, or the old one, which has left the answers to us.
+local function leave(master, former)
+  former:pause()
+  master.listeners.let_go(former.listener)
+  if master.old_pid then
+    master.line:post "accept"
+  end
 end
 
 local function no_change() end
@@ -222,7 +245,7 @@ function M.change(master, config)
     commit = function()
       master.control = control
       if former then
-        former:close()
+        leave(master, former)
       end
     end,
     cancel = function()

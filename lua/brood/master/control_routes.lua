@@ -45,21 +45,71 @@ local function scale_to(master, req)
   return outcome(master:scale(name, given.workers))
 end
 
----@type table<string, fun(master: brood.Master, req: brood.Request): integer, table>
-M.routes = {
-  ["GET /health"] = function(master)
-    local serving = master.state == "ready"
-    return serving and 200 or 503, { status = serving and "ok" or master.state }
-  end,
-  ["GET /status"] = function(master)
+local function upgrade(master)
+  local status, body = outcome(master:upgrade())
+  body.new_pid = body.ok and master.new_pid or nil
+  return status, body
+end
+
+-- Whether somebody serves: with one worker at least of each cluster that is to have any.
+local function health(master)
+  if master.state ~= "ready" then
+    return 503, { status = master.state, reason = "the master is " .. master.state }
+  end
+  local serving, missing, drained = false, {}, {}
+  for _, web in ipairs(master.order) do
+    if web.group:ready_count() > 0 then
+      serving = true
+    elseif master.drained[web.name] then
+      table.insert(drained, web.name)
+    elseif web.group.size > 0 then
+      table.insert(missing, web.name)
+    end
+  end
+  if missing[1] then
+    return 503, { status = "unavailable", reason = ("no worker of %s is ready"):format(table.concat(missing, ", ")) }
+  elseif drained[1] then
+    return 503, { status = "drained", reason = ("%s: drained"):format(table.concat(drained, ", ")) }
+  elseif not serving then
+    return 503, { status = "unavailable", reason = "no cluster is to have workers" }
+  end
+  return 200, { status = "ok" }
+end
+
+local endpoints -- below
+
+local function index()
+  local list = {}
+  for i, one in ipairs(endpoints) do
+    list[i] = { method = one[1], path = one[2], answer = one[4] }
+  end
+  return 200, { endpoints = list }
+end
+
+endpoints = {
+  { "GET", "/", index, "this list" },
+  { "GET", "/health", health, "200 while each cluster has a worker that is ready, else 503 and the reason" },
+  { "GET", "/status", function(master)
     return 200, master:status()
-  end,
-  ["POST /reload"] = wish "reload",
-  ["POST /reopen"] = wish "reopen",
-  ["POST /upgrade"] = wish "upgrade",
-  ["POST /stop"] = wish "quit",
-  ["POST /terminate"] = wish "terminate",
-  ["POST /scale"] = scale_to,
+  end, "what runs" },
+  { "POST", "/reload", wish "reload", "reads the config again: when the new workers serve, or why not" },
+  { "POST", "/reopen", wish "reopen", "opens the log files anew" },
+  { "POST", "/upgrade", upgrade, "starts a new master beside this one: its pid when it serves, or why not" },
+  { "POST", "/scale", scale_to, 'so many workers, {"cluster":"web","workers":4}: when they serve, or why not' },
+  { "POST", "/stop", wish "quit", "stops gracefully: when all has ended" },
+  { "POST", "/terminate", wish "terminate", "stops quickly: when all has ended" },
 }
+
+--- What answers a request; else the method that its path wants, where there is such a path.
+---@param method string
+---@param path string
+---@return (fun(master: brood.Master, req: brood.Request): integer, table)? route, string? method
+function M.find(method, path)
+  for _, one in ipairs(endpoints) do
+    if one[2] == path then
+      return one[1] == method and one[3] or nil, one[1]
+    end
+  end
+end
 
 return M

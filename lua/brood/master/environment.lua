@@ -5,6 +5,11 @@ local M = {}
 
 -- There is one loop, and one of each of these rooms.
 local OURS = { luv = true, cjson = true, ["cjson.safe"] = true, argparse = true, ffi = true }
+-- What no search would find again.
+for _, name in ipairs { "_G", "bit", "coroutine", "debug", "io", "jit", "jit.opt", "jit.util", "math", "os", "package",
+  "string", "table" } do
+  OURS[name] = true
+end
 
 local function is_ours(name)
   return OURS[name] or name == "brood" or type(name) == "string" and name:find("^brood%.") ~= nil
@@ -16,6 +21,33 @@ local function copy(from)
     to[key] = value
   end
   return to
+end
+
+local ours -- by name: what is loaded of brood itself, while a config runs
+
+--- A config is about to run: it may empty package.loaded, to load its own modules anew, and yet require brood's.
+function M.watch()
+  ours = {}
+  for name, module in next, package.loaded do
+    if is_ours(name) then
+      ours[name] = module
+    end
+  end
+  if not getmetatable(package.loaded) then
+    setmetatable(package.loaded, { __index = ours })
+  end
+end
+
+--- It has run: brood's own modules are where they were.
+function M.mend()
+  local meta = getmetatable(package.loaded)
+  if meta and meta.__index == ours then
+    setmetatable(package.loaded, nil)
+  end
+  for name, module in next, ours do
+    rawset(package.loaded, name, module)
+  end
+  ours = nil -- what brood itself lets go of later must not be kept here
 end
 
 local function take()

@@ -4,7 +4,6 @@ local core = require "brood.core"
 local inherit = require "brood.master.inherit"
 local json = require "brood.json"
 local passed = require "brood.rules.passed"
-local uv = require "luv"
 
 local M = {}
 
@@ -14,7 +13,7 @@ local UNNAMED = "brood" -- a socket that no supervisor has named
 ---@field listener userdata
 ---@field told table what the new master is told of it, see master.inherit
 ---@field claimed? boolean it uses it
----@field address? string
+---@field address? string once its file was left to it
 
 local lasting = { "address", "backlog", "reuseport", "ipv6only", "mode", "uid", "gid" }
 
@@ -26,14 +25,14 @@ local function plain(entry)
   return copy
 end
 
--- The device and inode of its file where that is ours to remove; false: nobody reaches the socket by it any more.
+-- Device, inode and folder of its file; false: nobody reaches the socket by its address any more, which a symlink that
+-- has moved may lead elsewhere by now. The new master then has one of its own there.
 local function file_of(listener)
-  local device, inode = listener:file()
+  local device, inode, folder = listener:file()
   if not device then
     return nil
   end
-  local stat = uv.fs_lstat(listener:address():match "^unix:(.*)$" or "")
-  return stat and stat.dev == device and stat.ino == inode and { device, inode }
+  return listener:in_place() and { device, inode, folder }
 end
 
 local function hand(list, listener, told)
@@ -75,13 +74,14 @@ end
 --- What the new master is told of them, as text.
 ---@param list brood.Handed[]
 ---@param program string where ours was found
+---@param pidfile? string where ours is, as long as both live
 ---@return string
-function M.describe(list, program)
+function M.describe(list, program, pidfile)
   local told = {}
   for i, one in ipairs(list) do
     told[i] = one.told
   end
-  return assert(json.encode { pid = core.posix.getpid(), program = program, sockets = told })
+  return assert(json.encode { pid = core.posix.getpid(), program = program, pidfile = pidfile, sockets = told })
 end
 
 --- The new master uses these, as numbers that it found them under.
@@ -96,22 +96,52 @@ function M.claim(list, fds)
   end
 end
 
+--- Whether the new master uses this one.
+---@param list brood.Handed[]
+---@param listener userdata
+---@return boolean
+function M.has_claimed(list, listener)
+  for _, socket in ipairs(list) do
+    if socket.listener == listener then
+      return socket.claimed == true
+    end
+  end
+  return false
+end
+
+local function leave_file(socket)
+  socket.address = socket.address or socket.listener:address()
+  socket.listener:keep_file()
+end
+
 --- The files of what it uses are its own from now on.
 ---@param list brood.Handed[]
 function M.leave(list)
   for _, socket in ipairs(list) do
     if socket.claimed then
-      socket.address = socket.listener:address()
-      socket.listener:keep_file()
+      leave_file(socket)
     end
   end
 end
 
---- It has ended without having taken them.
----@param list brood.Handed[]
-function M.remove(list)
+--- Close a socket that our config names no more. The file of one that the new master uses stays where it is.
+---@param list brood.Handed[] empty without a new master
+---@param listener userdata
+function M.let_go(list, listener)
   for _, socket in ipairs(list) do
-    if socket.claimed and socket.told.file then
+    if socket.listener == listener and socket.claimed then
+      leave_file(socket)
+    end
+  end
+  listener:close()
+end
+
+--- It has ended without having taken them: files that were left to it are nobody's.
+---@param list brood.Handed[]
+---@param in_use? table<string, true> addresses where we listen again
+function M.remove(list, in_use)
+  for _, socket in ipairs(list) do
+    if socket.address and socket.told.file and not (in_use and in_use[socket.address]) then
       inherit.remove_file(socket.address, socket.told.file)
     end
   end

@@ -27,13 +27,14 @@ local OURS_ALONE = { "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_UPGRAD
 ---@field entry? table its entry of `listen` there
 ---@field group? integer sockets of one entry have the same number
 ---@field control? boolean it is the control server's
----@field file? number[] device and inode of its socket file, which is the old master's to remove
+---@field file? table device, inode and folder of its socket file, which is the old master's to remove
 
 ---@class brood.Inherited
 ---@field sockets brood.Passed[]
 ---@field old_pid? integer the old master's
 ---@field channel? integer the descriptor of the line to it
 ---@field program? string where the old master has found its program
+---@field old_pidfile? string where the old master's pidfile is, while both live
 ---@field upgrade boolean whether we are the new master of an upgrade
 
 -- What is announced and was not passed may be a descriptor of our own by now; those are all close-on-exec.
@@ -63,6 +64,16 @@ local function told_by_old(environ)
   return value
 end
 
+-- What is not whole is not believed.
+local function file_told(listener, file)
+  if type(file) ~= "table" or type(file[1]) ~= "number" or type(file[2]) ~= "number" then
+    return nil
+  end
+  local folder = type(file[3]) == "string" and file[3] or nil
+  listener:know_file(file[1], file[2], folder) -- where its folder is gone, so is the file
+  return { file[1], file[2], folder }
+end
+
 --- Take what was handed to this process, and everything that says so out of its environment.
 ---@return brood.Inherited
 function M.take()
@@ -70,6 +81,7 @@ function M.take()
   local names = passed.names(environ, core.posix.getpid())
   local old = names and told_by_old(environ)
   local self = { sockets = {}, upgrade = old ~= nil, old_pid = old and old.pid, program = old and old.program }
+  self.old_pidfile = old and type(old.pidfile) == "string" and old.pidfile or nil
   for _, name in ipairs(OURS_ALONE) do
     if environ[name] then
       uv.os_unsetenv(name)
@@ -83,7 +95,8 @@ function M.take()
       table.insert(self.sockets, {
         fd = fd, listener = listener, address = listener:address(), name = not old and name or told.name,
         cluster = told.cluster,
-        entry = told.entry, group = told.group, control = told.control, file = told.file,
+        entry = told.entry, group = told.group, control = told.control,
+        file = file_told(listener, told.file),
       })
     end
   end
@@ -153,7 +166,8 @@ end
 ---@return userdata? listener
 function M.control(master, address)
   for _, socket in ipairs(master.inherited.sockets) do
-    if socket.control and socket.listener:address() == address then -- while it is open
+    -- While it is open, and that is the way to it.
+    if socket.control and socket.listener:address() == address and socket.listener:in_place() then
       socket.claimed = true
       return socket.listener
     end
@@ -201,9 +215,10 @@ end
 
 --- Remove a socket file, if it still is this one.
 ---@param address string
----@param file number[] device and inode
+---@param file table device, inode and perhaps the folder where it really lies
 function M.remove_file(address, file)
   local path = address:match "^unix:(.*)$"
+  path = path and file[3] and file[3] .. "/" .. path:match "[^/]*$" or path
   local stat = path and uv.fs_lstat(path)
   if stat and stat.dev == file[1] and stat.ino == file[2] then
     uv.fs_unlink(path)
@@ -212,7 +227,7 @@ end
 
 -- Ours to remove, and as our config wants it.
 local function adopt_file(socket, file)
-  if not socket.listener:adopt_file(file[1], file[2]) then
+  if not socket.listener:adopt_file() then
     return M.remove_file(socket.address, file) -- we have closed it: nobody listens there any more
   end
   local ok, err = true, nil

@@ -1,6 +1,7 @@
 --- The master of a config, as hooks, signals and the control server see it: what
 --- can be asked of it. How it starts is master.start's, how it ends master.stop's; what a
 --- cluster or a worker is, is decided below; what the config says, in master.config.
+local cause = require "brood.master.cause"
 local clock = require "brood.clock"
 local clusters = require "brood.master.clusters"
 local core = require "brood.core"
@@ -27,9 +28,11 @@ local upgrade = require "brood.master.upgrade"
 ---@field services table<string, table> by name
 ---@field failure brood.Error? why it could not start
 ---@field old_pid integer? in the new master of an upgrade the old one's, until that is gone
+---@field told boolean? whether it was told to stop
 ---@field new_pid integer? in the old master of an upgrade the new one's, while that lives
 ---@field inherited brood.Inherited
 ---@field origin brood.Origin
+---@field last_reload { ok: boolean, at: number, error: string?, replaced: integer? }?
 ---@field state "starting"|"ready"|"stopping"|"stopped"
 ---@field explain fun(examined: brood.Examined): string all that is wrong with a config, as text
 local Master = emitter.mixin {}
@@ -86,9 +89,11 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Master:quit(cb)
   check_here(self, "quit")
+  local why = cause.note()
   return task.run(cb, "master:quit", function(done)
     if self.state ~= "stopping" then
-      log.info("stopping gracefully")
+      self.told = true
+      log.info("stopping gracefully" .. why)
     end
     stop.begin(self, "stop", done)
     hooks.excuse(self, cb)
@@ -100,8 +105,10 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Master:terminate(cb)
   check_here(self, "terminate")
+  local why = cause.note()
   return task.run(cb, "master:terminate", function(done)
-    log.info("stopping quickly")
+    self.told = true
+    log.info("stopping quickly" .. why)
     local again = self.haste
     self.haste = true
     if self.on_haste then
@@ -193,12 +200,13 @@ end
 ---@return true? ok, brood.Error? err with `replaced`, how many workers are new, where it was halted on its way
 function Master:reload(cb)
   check_here(self, "reload")
+  local why = cause.note()
   return task.run(cb, "master:reload", function(done)
-    if upgrade.is_taken_back(self) then
+    if upgrade.is_taken_back(self, why) then
       return scale.step(self, 1, done)
     end
     transition.wish(self, "reload", function(wish, over)
-      require "brood.master.reload"(self, wish, over)
+      require "brood.master.reload"(self, wish, why, over)
     end, function(err)
       done(err)
     end)
@@ -212,8 +220,9 @@ end
 ---@return true? ok, brood.Error? err
 function Master:reopen(cb)
   check_here(self, "reopen")
+  local why = cause.note()
   return task.run(cb, "master:reopen", function(done)
-    local _, err = self.logs:reopen()
+    local _, err = self.logs:reopen(why)
     done(err)
   end)
 end
@@ -225,8 +234,9 @@ end
 ---@return true? ok, brood.Error? err code "busy" while there is one already
 function Master:upgrade(cb)
   check_here(self, "upgrade")
+  local why = cause.note()
   return task.run(cb, "master:upgrade", function(done)
-    upgrade.begin(self, done)
+    upgrade.begin(self, why, done)
   end)
 end
 
@@ -236,11 +246,12 @@ function Master:status()
   local now = clock.unix()
   local status = {
     version = core.version, pid = self.pid, state = self.state, uptime = now - self.started_at, clusters = {},
-    old_pid = self.old_pid, new_pid = self.new_pid,
+    old_pid = self.old_pid, new_pid = self.new_pid, last_reload = self.last_reload,
   }
   for name, web in pairs(self.clusters) do
     status.clusters[name] = web:status(now)
     status.clusters[name].listen = self.listeners:addresses(name)
+    status.clusters[name].drained = self.drained[name] == true
   end
   -- What a reload has left out, or is still trying, may have workers as well.
   for _, web in ipairs(self.leaving) do
@@ -264,7 +275,9 @@ function M.new(options)
     last_worker = 0, drained = {}, transitions = transition.new(), options = options or {},
     inherited = { sockets = {} },
     stoppers = {}, waiters = {}, hooking = {}, excuses = setmetatable({}, { __mode = "k" }), terminals = {},
-    state = "starting", started_at = clock.unix(), listeners = listeners.new(),
+    state = "starting", started_at = clock.unix(), listeners = listeners.new(function(listener)
+      upgrade.let_go(self, listener)
+    end),
     log_format = options and options.log_format or "text", logs = logs.new(function(list)
       for _, web in ipairs(clusters.every(self)) do
         web:reopen(list)

@@ -21,6 +21,7 @@ local uv = require "luv"
 ---@field endpoints brood.Endpoint[] all that is open
 ---@field by_cluster table<string, brood.Sockets> of the config in force
 ---@field held brood.Endpoint[] the same as a list
+---@field let_go fun(listener: userdata) closes one that no config names any more
 local Listeners = {}
 Listeners.__index = Listeners
 
@@ -28,9 +29,10 @@ local M = {}
 
 local TRIES, WAIT = 10, 0.1 -- a predecessor that is just ending has a second
 
+---@param let_go fun(listener: userdata) closes one that no config names any more: its file may be another's by then
 ---@return brood.Listeners
-function M.new()
-  return setmetatable({ endpoints = {}, by_cluster = {}, held = {} }, Listeners)
+function M.new(let_go)
+  return setmetatable({ endpoints = {}, by_cluster = {}, held = {}, let_go = let_go }, Listeners)
 end
 
 -- Whether somebody who is just ending may leave this address to us: not what lies in a socket's way.
@@ -210,9 +212,9 @@ function Listeners:addresses(name)
   return sockets and sockets:addresses() or {}
 end
 
-local function close(endpoint)
+local function each(endpoint, fn)
   for _, listener in ipairs(endpoint.list) do
-    listener:close()
+    fn(listener)
   end
 end
 
@@ -227,15 +229,29 @@ function Listeners:release(list)
     if endpoint.holders > 0 then
       open[#open + 1] = endpoint
     else
-      close(endpoint)
+      each(endpoint, self.let_go)
     end
   end
   self.endpoints = open
 end
 
+--- Where all that is open listens: a set.
+---@return table<string, true>
+function Listeners:all_addresses()
+  local set = {}
+  for _, endpoint in ipairs(self.endpoints) do
+    each(endpoint, function(listener)
+      set[listener:address()] = true
+    end)
+  end
+  return set
+end
+
 function Listeners:close()
   for _, endpoint in ipairs(self.endpoints) do
-    close(endpoint)
+    each(endpoint, function(listener)
+      listener:close()
+    end)
   end
   self.endpoints, self.by_cluster, self.held = {}, {}, {}
 end

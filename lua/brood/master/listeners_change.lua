@@ -6,7 +6,6 @@ local E = require "brood.error"
 local merged = require "brood.rules.merged"
 local passed = require "brood.rules.passed"
 local resolved = require "brood.listen_entry"
-local uv = require "luv"
 
 ---@class brood.ListenersPlan
 ---@field by_cluster table<string, brood.Sockets>
@@ -17,12 +16,10 @@ Plan.__index = Plan
 
 -- ---- what is kept ---------------------------------------------------------------------------------------------------
 
--- A socket file that somebody has removed or replaced is no way to its socket any more.
+-- A socket file that somebody has removed or replaced, or to which a symlink leads no longer, is no way to its socket
+-- any more.
 local function usable(endpoint)
-  local listener = endpoint.list[1]
-  local path, device, inode = listener:address():match "^unix:(.*)$", listener:file()
-  local stat = path and device and uv.fs_lstat(path)
-  return not (path and device) or stat ~= nil and stat.dev == device and stat.ino == inode
+  return endpoint.list[1]:in_place()
 end
 
 -- The passes, from the surest to the least sure: port 0 may stand in several places, an address may have moved to

@@ -194,26 +194,30 @@ local function open_now(self)
 end
 
 --- Open all files anew, for somebody has renamed them. One that cannot be opened stays what it is.
+---@param why string what has prompted it, as the end of a phrase
 ---@return true? ok, brood.Error? err the first that could not be opened
-function Logs:reopen()
-  local list, failure, shown = {}, nil, {}
+function Logs:reopen(why)
+  local list, failure, shown, told = {}, nil, {}, {}
   for _, one in ipairs(open_now(self)) do
     local fd, err = open(one.path)
     if fd then
       one.fd = fd
       list[#list + 1] = one
-      shown[#shown + 1] = one.path
     else
       err = named(err, one.key, one.path)
-      log.error(("cannot be opened anew, the old file is written on: %s"):format(err))
+      if not told[one.path] then
+        log.error(("cannot be opened anew%s, the old file is written on: %s"):format(why, err))
+      end
       failure = failure or err
     end
+    shown[#shown + 1] = fd and not told[one.path] and one.path or nil
+    told[one.path] = true -- stdout and stderr may be the same file
   end
   local made, err = take_places(list)
   if made[1] then
-    log.info("opened anew: " .. table.concat(shown, ", "))
+    log.info(("opened anew%s: %s"):format(why, table.concat(shown, ", ")))
   elseif not failure then
-    log.info "no log goes to a file, so there is nothing to open anew"
+    log.info(("no log goes to a file, so there is nothing to open anew%s"):format(why))
   end
   self.tell(made)
   failure = failure or err
@@ -226,7 +230,7 @@ function Logs:reopen_soon()
     self.asked = true
     timer.after(TOGETHER, function()
       self.asked = nil
-      self:reopen()
+      self:reopen " (USR1 to a worker)"
     end)
   end
 end
@@ -302,7 +306,7 @@ function Logs:change(config)
 end
 
 --- It comes into force: what it does not name is closed. Only where stdout and stderr went before a config had a say is
---- not known any more.
+--- not known any more: see `Logs:kept`.
 function Plan:commit()
   local logs, wanted = self.logs, access_logs(self.config)
   local made, err = take_places(self.opened)
@@ -312,8 +316,6 @@ function Plan:commit()
   for target, key in ipairs(KEYS) do
     if self.config[key] then
       logs.paths[target] = self.config[key]
-    elseif logs.paths[target] then
-      log.warn(("%s is not in the config any more: what went there goes there until a restart"):format(key))
     end
   end
   for path, fd in pairs(logs.files) do
@@ -334,6 +336,17 @@ function Plan:cancel()
     self.logs.files[path] = nil
     core.fd.close(fd)
   end
+end
+
+--- Which of stdout and stderr go to a file though a config does not say so any more.
+---@param config brood.EffectiveConfig
+---@return string[] keys
+function Logs:kept(config)
+  local keys = {}
+  for target, key in ipairs(KEYS) do
+    keys[#keys + 1] = self.paths[target] and not config[key] and key or nil
+  end
+  return keys
 end
 
 --- The access logs are not needed any more.

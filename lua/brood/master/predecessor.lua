@@ -1,27 +1,16 @@
 --- The new master's view of the old one, from whom it has its sockets: what it tells it, what becomes its
 --- own when the old one goes, and what it does meanwhile. The old one's view is master.upgrade.
-local core = require "brood.core"
 local E = require "brood.error"
 local inherit = require "brood.master.inherit"
 local line = require "brood.master.line"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
 local peer = require "brood.peer"
+local pidfile = require "brood.master.pidfile"
 
 local M = {}
 
 local FLUSH = 1 -- seconds that an end waits for the old master to take what was sent
-
--- A pidfile that a killed old master has left would be taken for that of a live one.
-local function clear_old_pidfile(master)
-  local path = master.pidfile and master.pidfile .. ".oldbin"
-  if path and require("luv").fs_stat(path) then
-    local stale = core.pidfile.open(path)
-    if stale then
-      stale:close()
-    end
-  end
-end
 
 -- Nobody shares anything with us any more.
 local function alone(master)
@@ -32,7 +21,7 @@ local function alone(master)
     master.control:accept(master)
   end
   if master.state ~= "stopping" and master.state ~= "stopped" then
-    clear_old_pidfile(master)
+    pidfile.old_is_gone(master, master.inherited.old_pidfile)
   end
   line.alone(master)
   log.info(("the old master (pid %d) is gone"):format(pid))
@@ -124,7 +113,7 @@ function M.hear_all(master)
   end
 end
 
--- The old master accepts no more operators.
+-- The old master accepts no more operators; or the new one has left the place where both did.
 line.handle("accept", function(master)
   if master.control then
     master.control:accept(master)

@@ -5,6 +5,7 @@
 local clock = require "brood.clock"
 local clusters = require "brood.master.clusters"
 local core = require "brood.core"
+local count = require "brood.rules.count"
 local E = require "brood.error"
 local join = require "brood.join"
 local log = require "brood.log"
@@ -85,10 +86,57 @@ local function replace(self, done)
   all.all_begun()
 end
 
+local function addresses(master)
+  local list = {}
+  for name in pairs(master.clusters) do
+    list[name] = master.listeners:addresses(name)
+  end
+  return list
+end
+
+-- What of a list is not in another one.
+local function without(list, other)
+  local known, rest = {}, {}
+  for _, item in ipairs(other) do
+    known[item] = true
+  end
+  for _, item in ipairs(list) do
+    rest[#rest + 1] = not known[item] and item or nil
+  end
+  return table.concat(rest, ", ")
+end
+
+local function tell_addresses(master, before)
+  local after = addresses(master)
+  for _, web in ipairs(master.order) do
+    local old, new = before[web.name], after[web.name]
+    local came, went = without(new, old or {}), without(old or {}, new)
+    if came ~= "" or went ~= "" then
+      log.info(("%s: listening on %s%s"):format(web.name, table.concat(new, ", "),
+        went ~= "" and ", no longer on " .. went or ""))
+    end
+  end
+end
+
+-- What a running master cannot become.
+local function tell_unchanged(self)
+  local master, keys = self.master, {}
+  if self.config.daemonize ~= self.former.daemonize then
+    keys[1] = "daemonize"
+  end
+  for _, key in ipairs(master.logs:kept(self.config)) do
+    keys[#keys + 1] = key .. " (what went to that file still does)"
+  end
+  if keys[1] then
+    log.warn("only a restart brings about what the config says now of " .. table.concat(keys, ", "))
+  end
+end
+
 -- Let it come into force. Whatever happens on the way, there is no way back from here.
 local function commit(self, done)
   local master, wish = self.master, self.wish
   wish.cancel = nil
+  local before = addresses(master)
   for _, fn in ipairs(self.commits) do
     local ok, err = xpcall(fn, task.on_raise)
     if not ok then
@@ -98,6 +146,8 @@ local function commit(self, done)
   local release = self.sockets:commit()
   master.drained = {}
   leave_out(self)
+  tell_addresses(master, before)
+  tell_unchanged(self)
   signals.apply(master)
   wish:decided()
   replace(self, function(err, replaced)
@@ -109,13 +159,23 @@ end
 
 -- ---- the whole ------------------------------------------------------------------------------------------------------
 
+-- What the status tells of it.
+local function remember(master, err, replaced)
+  master.last_reload = {
+    ok = err == nil, at = clock.unix(), error = err and E.from(err).message or nil, replaced = replaced,
+  }
+end
+
 local function tell(self, began, err, replaced)
   if self.wish.over or self.master.state ~= "ready" then
     return -- whoever superseded or stopped it tells the rest
-  elseif err then
-    log.error(("the reload was halted when %d workers were new, the others go on: %s"):format(replaced, err.message))
+  end
+  local workers = ("%s %s"):format(count(replaced, "worker"), replaced == 1 and "is" or "are")
+  remember(self.master, err, replaced)
+  if err then
+    log.error(("the reload was halted, %s new, the others go on: %s"):format(workers, err.message))
   else
-    log.info(("reloaded in %.2f s: %d workers are new"):format(clock.now() - began, replaced))
+    log.info(("reloaded in %.2f s: %s new"):format(clock.now() - began, workers))
   end
   core.release_modules()
   self.master:emit("reloaded", err)
@@ -123,6 +183,7 @@ end
 
 local function fail(self, err)
   self:put_back()
+  remember(self.master, err)
   log.error(("the reload failed, all goes on as before: %s"):format(E.text(err)))
   self.master:emit("reloaded", err)
 end
@@ -131,15 +192,16 @@ end
 ---@async
 ---@param master brood.Master
 ---@param wish brood.Wish
+---@param why string what has prompted it, as the end of a phrase
 ---@param done fun(err: brood.Error?, replaced: integer?)
-return function(master, wish, done)
+return function(master, wish, why, done)
   local began = clock.now()
   local self = Reload.new(master, wish)
   wish.cancel = function()
     self:put_back()
     master:emit("reloaded", called_off())
   end
-  log.info("reloading")
+  log.info("reloading" .. why)
   master:emit "reloading"
   local ok, err = prepare(self)
   if wish.over then

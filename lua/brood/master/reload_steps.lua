@@ -12,6 +12,7 @@ local hook = require "brood.hook"
 local jit = require "jit"
 local join = require "brood.join"
 local no_exit = require "brood.no_exit"
+local pidfile = require "brood.master.pidfile"
 local signals = require "brood.master.signals"
 local task = require "brood.task"
 local uv = require "luv"
@@ -20,6 +21,7 @@ local uv = require "luv"
 ---@field master brood.Master
 ---@field wish brood.Wish
 ---@field config brood.EffectiveConfig the new one
+---@field former brood.EffectiveConfig
 ---@field undo fun()[] what puts all back as it was
 ---@field commits fun()[] what lets it come into force
 ---@field sockets brood.ListenersPlan
@@ -35,7 +37,7 @@ Reload.__index = Reload
 ---@return brood.Reload
 function Reload.new(master, wish)
   return setmetatable({
-    master = master, wish = wish, undo = {}, commits = {}, changes = {}, born = {}, order = {},
+    master = master, wish = wish, former = master.config, undo = {}, commits = {}, changes = {}, born = {}, order = {},
   }, Reload)
 end
 
@@ -137,30 +139,6 @@ function Reload:directory()
   return true
 end
 
-function Reload:pidfile()
-  local master, path = self.master, self.config.pidfile
-  if path == master.config.pidfile then
-    return true
-  end
-  local holder, err
-  if path then
-    holder, err = core.pidfile.open(path)
-    if not holder then
-      return nil, err
-    end
-    self:or_else(function()
-      holder:close()
-    end)
-  end
-  self:then_do(function()
-    if master.pid_holder then
-      master.pid_holder:close()
-    end
-    master.pid_holder, master.pidfile = holder, path
-  end)
-  return true
-end
-
 -- A plan of another room: what it prepared is made, or taken back.
 function Reload:follow(plan, err)
   if not plan then
@@ -173,6 +151,10 @@ function Reload:follow(plan, err)
     plan:commit()
   end)
   return true
+end
+
+function Reload:pidfile()
+  return self:follow(pidfile.change(self.master, self.config.pidfile))
 end
 
 function Reload:logs()

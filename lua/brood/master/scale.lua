@@ -1,5 +1,7 @@
 --- How many workers a master's clusters keep while it runs: a number, one more, one fewer, none. The wishes
 --- of operators and hooks; how a cluster grows and shrinks is its own business.
+local cause = require "brood.master.cause"
+local count = require "brood.rules.count"
 local log = require "brood.log"
 local stop = require "brood.master.stop"
 local transition = require "brood.master.transition"
@@ -8,13 +10,13 @@ local M = {}
 
 local WORKERS_MAX = 65535
 
-local function scale(self, name, n, done)
+local function scale(self, name, n, why, done)
   local web = self.clusters[name]
   if not web then
     return done() -- a newer config has none of that name
   end
   if n ~= web.group.size then
-    log.info(("%s: scaling from %d to %d workers"):format(name, web.group.size, n))
+    log.info(("%s: scaling from %d to %s%s"):format(name, web.group.size, count(n, "worker"), why))
   end
   self.drained[name] = nil
   web:scale(n, done)
@@ -26,19 +28,20 @@ end
 ---@param n integer
 ---@param done fun(err: brood.Error?)
 function M.to(self, name, n, done)
+  local why = cause.note()
   transition.wish(self, "scale", function(_, over)
-    scale(self, name, n, over)
+    scale(self, name, n, why, over)
   end, done)
 end
 
 -- What was drained has the number again that its config says.
-local function undrain(self, done)
+local function undrain(self, why, done)
   local list = {}
   for _, web in ipairs(self.order) do
     list[#list + 1] = self.drained[web.name] and web or nil
   end
   stop.each(list, function(web, one_less)
-    scale(self, web.name, web.options.workers, one_less)
+    scale(self, web.name, web.options.workers, why, one_less)
   end, done)
 end
 
@@ -48,17 +51,19 @@ end
 ---@param by 1|-1
 ---@param done fun(err: brood.Error?)
 function M.step(self, by, done)
+  local why = cause.note()
   transition.wish(self, "scale", function(_, over)
     if by > 0 and next(self.drained) ~= nil then
-      return undrain(self, over)
+      return undrain(self, why, over)
     end
     local web = self.clusters.web or self.order[1]
     local n = web and web.group.size + by
     if not n or n < 1 or n > WORKERS_MAX then
-      log.info(web and ("%s: stays at %d workers"):format(web.name, web.group.size) or "there are no workers yet")
+      log.info(web and ("%s: stays at %s%s"):format(web.name, count(web.group.size, "worker"), why)
+        or "there are no workers yet")
       return over()
     end
-    scale(self, web.name, n, over)
+    scale(self, web.name, n, why, over)
   end, done)
 end
 
@@ -66,8 +71,9 @@ end
 ---@param self brood.Master
 ---@param done fun(err: brood.Error?)
 function M.drain(self, done)
+  local why = cause.note()
   transition.wish(self, "drain", function(_, over)
-    log.info("draining: all workers finish and go, the master stays")
+    log.info(("draining%s: all workers finish and go, the master stays"):format(why))
     stop.each(self.order, function(web, one_less)
       self.drained[web.name] = true
       web:scale(0, one_less)

@@ -1,6 +1,7 @@
 --- What each signal does to a master. Those that arrive together are noted, and then acted on in the order of
 --- their weight, each by the action that the config or the table here names for it. It only calls
 --- the master's methods.
+local cause = require "brood.master.cause"
 local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
@@ -114,7 +115,7 @@ local function act(master, name)
   end
   local fn = type(wanted) == "string" and M.actions[wanted] or wanted
   task.spawn(function()
-    local ok, err = task.call(fn, master, name)
+    local ok, err = cause.within(name, fn, master, name)
     if not ok then
       core.uncaught(("signals.%s: %s"):format(name, E.text(err)))
     end
@@ -123,7 +124,18 @@ end
 
 local noted = {} -- by name, until they are acted on
 
+-- One more and one fewer, wished for at once: nobody comes and nobody goes. After a drain "one more" is no number.
+local function cancel_out(master)
+  local wanted = configured(master)
+  local usual = wanted.TTIN == nil and wanted.TTOU == nil
+  if usual and noted.TTIN and noted.TTOU and not noted.WINCH and next(master.drained) == nil then
+    noted.TTIN, noted.TTOU = nil, nil
+    log.info("TTIN and TTOU have come together: the number of workers stays")
+  end
+end
+
 local function act_on_all(master)
+  cancel_out(master)
   local list = wishes.in_order(noted)
   noted = {}
   for _, name in ipairs(list) do

@@ -191,6 +191,7 @@ return function(self, done)
   end }
   supervised.close_at_end(self.at_end)
   local whole, why = task.call(run, self, done)
+  self.transitions.starting = nil -- the same coroutine is somebody else's from now on
   if not whole then
     -- A config or a hook may have done anything to the master, or to what it uses.
     local told, again = task.call(fail, self, why)

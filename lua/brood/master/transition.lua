@@ -75,6 +75,7 @@ local function begin(master, wish)
     local ok, err = task.call(wish.run, wish, function(...)
       finish(master, wish, ...)
     end)
+    wish.task = nil -- the same coroutine is somebody else's from now on
     if not ok then
       core.uncaught(E.text(err))
       if wish.cancel then

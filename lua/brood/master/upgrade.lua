@@ -9,6 +9,7 @@ local hooks = require "brood.master.hooks"
 local line = require "brood.master.line"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
+local pidfile = require "brood.master.pidfile"
 local Process = require "brood.process"
 local supervised = require "brood.supervised"
 local timer = require "brood.timer"
@@ -23,6 +24,7 @@ local HEAR = 2 -- seconds that a new master which is told to go has to say that 
 ---@field process brood.Process
 ---@field ready boolean whether it serves
 ---@field sockets brood.Handed[] what it was given
+---@field aside? brood.PidfileAside|false our pidfile, which made room for its
 ---@field wish? brood.Wish until it is ready
 ---@field done? fun(err: brood.Error?)
 ---@field failure? brood.Error why it was told to go
@@ -30,42 +32,6 @@ local HEAR = 2 -- seconds that a new master which is told to go has to say that 
 ---@field handed_over? boolean it was told that we go, and that all is its own
 ---@field taken? boolean it has heard that
 ---@field quit? boolean somebody has sent us QUIT meanwhile
-
--- ---- the pidfile ----------------------------------------------------------------------------------------------------
-
-local function move_pidfile(master, path)
-  local ok, err = true, nil
-  if master.pid_holder then
-    ok, err = master.pid_holder:rename(path)
-  end
-  if ok and master.pid_holder then
-    master.pidfile = path
-  end
-  return ok, err
-end
-
-local function pidfile_aside(master)
-  if not master.pidfile then
-    return true
-  end
-  local path = master.pidfile
-  local ok, err = move_pidfile(master, path .. ".oldbin")
-  if not ok and err.code == "ESTALE" then
-    log.warn(("pidfile %s: somebody has removed or replaced it"):format(path))
-    return true
-  end
-  return ok, err
-end
-
-local function pidfile_back(master)
-  local path = master.pidfile and master.pidfile:match "^(.*)%.oldbin$"
-  if path then
-    local ok, err = move_pidfile(master, path)
-    if not ok then
-      log.error(E.text(err))
-    end
-  end
-end
 
 -- ---- the end of the new master, and of waiting for it ---------------------------------------------------------------
 
@@ -81,10 +47,20 @@ local function settle(successor, err)
   return done ~= nil
 end
 
+-- Socket files that a reload has left to it; but not where another has brought us back there.
+local function remove_left(master, successor)
+  local in_use = master.listeners:all_addresses()
+  if master.control then
+    in_use[master.control.address] = true
+  end
+  handover.remove(successor.sockets, in_use)
+end
+
 -- What this master was before the new one is what it is again.
-local function go_on(master, was_replaced)
+local function go_on(master, successor, was_replaced)
   core.posix.setproctitle("brood: master " .. master.config.path)
-  pidfile_back(master)
+  remove_left(master, successor)
+  pidfile.back(master, successor.aside, successor.pid)
   if master.control then
     local ok, err = master.control:accept(master)
     if not ok then
@@ -131,8 +107,11 @@ local function on_gone(master, successor, err)
     line.alone(master)
     return settle(successor, err)
   end
-  go_on(master, was_ready)
-  log.error(("%s%s; this master goes on"):format(was_ready and "" or "the upgrade has failed: ", E.text(err)))
+  go_on(master, successor, was_ready)
+  -- One that serves and ends well was told to: that it goes is what somebody wanted.
+  local meant = was_ready and successor.process.exit_code == 0
+  log[meant and "info" or "error"](("%s%s; this master goes on"):format(was_ready and "" or "the upgrade has failed: ",
+    meant and ("the new master (pid %d) has ended as it was told"):format(successor.pid) or E.text(err)))
   if successor.quit then
     log.warn("QUIT came while the new master was starting: as that has failed, it is not obeyed")
   end
@@ -180,7 +159,7 @@ local function on_ready(master, successor)
   if master.state == "stopping" or master.state == "stopped" then
     return
   end
-  if master.control then
+  if master.control and handover.has_claimed(successor.sockets, master.control.listener) then
     master.control:pause()
   end
   master.line:post "accept"
@@ -200,10 +179,13 @@ local function new_process(master, successor, environ, executable)
     name = "the new master", command = o.argv, cwd = o.cwd, stdin = "inherit", survive = true,
     ready = "channel", start_timeout = false, stop_signal = "QUIT",
     stop_timeout = master.config.graceful_timeout and master.config.graceful_timeout + HEAR,
-    env = { BROOD_UPGRADE = handover.describe(successor.sockets, o.program), NOTIFY_SOCKET = environ.NOTIFY_SOCKET,
-      WATCHDOG_USEC = environ.WATCHDOG_USEC },
+    env = {
+      BROOD_UPGRADE = handover.describe(successor.sockets, o.program, pidfile.aside_path(successor.aside)),
+      NOTIFY_SOCKET = environ.NOTIFY_SOCKET, WATCHDOG_USEC = environ.WATCHDOG_USEC,
+    },
   }, {
     program = executable, environ = environ, sockets = handover.sockets(successor.sockets),
+    limit_name = ("graceful_timeout + %d s"):format(HEAR),
     frames = {
       master = function(told, fd)
         if master.line and master.successor == successor then
@@ -245,7 +227,6 @@ end
 
 -- The wish is granted: nothing else changes this master meanwhile.
 local function run(master, wish, done)
-  log.info "upgrade: a new master is started beside this one"
   local err
   local environ = master.origin:environ_after(function()
     err = hooks.call(master, master.config.hooks, "before_exec")
@@ -256,14 +237,14 @@ local function run(master, wish, done)
     log.error("the upgrade is cancelled: " .. E.text(err))
     return done(err)
   end
-  local ok
-  ok, err = pidfile_aside(master)
-  if not ok then
+  local aside
+  aside, err = pidfile.aside(master)
+  if aside == nil then
     err = E.of("upgrade", err)
     log.error(E.text(err))
     return done(err)
   end
-  local successor = { ready = false, wish = wish, done = done, sockets = {} }
+  local successor = { ready = false, wish = wish, done = done, sockets = {}, aside = aside }
   wish.cancel = function()
     successor.done = nil
     dismiss(successor, E.new("stopped", "called off"))
@@ -286,11 +267,12 @@ end
 
 --- Start a new master beside this one. done(err) once it serves, or once nothing is left of it.
 ---@param master brood.Master
+---@param why string what has prompted it, as the end of a phrase
 ---@param done fun(err: brood.Error?)
-function M.begin(master, done)
+function M.begin(master, why, done)
   local err = refusal(master)
   if err then
-    log.warn("no upgrade: " .. err)
+    log.warn(("no upgrade%s: %s"):format(why, err))
     return done(err)
   end
   transition.wish(master, "upgrade", function(granted, answer)
@@ -298,6 +280,7 @@ function M.begin(master, done)
     if late then
       return answer(late)
     end
+    log.info(("upgrade%s: a new master is started beside this one"):format(why))
     run(master, granted, answer)
   end, done)
 end
@@ -305,12 +288,15 @@ end
 --- Whether a reload means that the workers of this master, which were drained to let the new one serve alone, are to
 --- come back. What the config on disk says is meant for the new one.
 ---@param master brood.Master
+---@param why string what has prompted it
 ---@return boolean
-function M.is_taken_back(master)
-  if not master.successor or not master.successor.ready or next(master.drained) == nil then
+function M.is_taken_back(master, why)
+  local successor = master.successor
+  if not successor or not successor.ready or next(master.drained) == nil then
     return false
   end
-  log.info "the upgrade is taken back: the workers of this master come back, with the config that they had"
+  log.info(("the workers of this master come back%s, with the config that they had, and serve beside those of the new "
+    .. "one (pid %d): QUIT to %d ends the new one"):format(why, successor.pid, successor.pid))
   return true
 end
 
@@ -343,6 +329,13 @@ function M.hand_over(master)
   successor.handed_over = true
   master.line:post "files"
   return true
+end
+
+--- Close a socket that the config names no more; the new master may go on with it.
+---@param master brood.Master
+---@param listener userdata
+function M.let_go(master, listener)
+  handover.let_go(master.successor and master.successor.sockets or {}, listener)
 end
 
 --- This master ends: the last word of the new one is heard.

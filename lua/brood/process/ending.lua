@@ -94,6 +94,16 @@ function M.is_gone(run)
   return run.reaped and is_empty(run)
 end
 
+-- Whose patience is over.
+local function limit_text(options)
+  return options.hurried or ("%s is %g s"):format(options.limit_name or "stop_timeout", options.stop_timeout)
+end
+
+local function busy_text(options)
+  local text = options.busy and options.busy()
+  return text and ", " .. text or ""
+end
+
 -- KILL after so many seconds, if it is still there.
 local function arm_kill(process, run, patience)
   if run.stop_timer then
@@ -102,7 +112,8 @@ local function arm_kill(process, run, patience)
   run.deadline = now() + patience
   run.stop_timer = timer.patience(patience, function()
     local seconds = now() - run.asked_at
-    log.warn(("%s: still there %.1f s after %s: KILL"):format(process.name, seconds, signals.name(run.asked)))
+    log.warn(("%s: still there %.1f s after %s (%s)%s: KILL"):format(process.name, seconds, signals.name(run.asked),
+      limit_text(process.options), busy_text(process.options)))
     M.kill(run)
   end)
 end

@@ -9,6 +9,7 @@ local M = {}
 M.FIRST = 3
 
 local UNKNOWN = "unknown" -- what systemd calls one without a name
+local MOST = 4096 -- sockets: who announces more is mistaken
 
 ---@class brood.PassedSocket
 ---@field name string as in LISTEN_FDNAMES
@@ -21,7 +22,7 @@ local UNKNOWN = "unknown" -- what systemd calls one without a name
 ---@return string[]?
 function M.names(environ, pid)
   local count = tonumber((environ.LISTEN_FDS or ""):match "^%d+$")
-  if not count or tonumber(environ.LISTEN_PID) ~= pid then
+  if not count or count > MOST or tonumber(environ.LISTEN_PID) ~= pid then
     return nil
   end
   local names = {}

@@ -39,6 +39,7 @@ local list = {
   { name = "listen", number = 34, sender = "parent", room = "worker" }, -- with a socket to accept from as well
   { name = "look", number = 35, sender = "parent", room = "worker" }, -- for connections: a sibling may have left some
   { name = "recycle", number = 36, sender = "child", room = "worker" }, -- it wants a replacement; value: why
+  { name = "leaving", number = 38, sender = "child", room = "worker" }, -- it was sent QUIT, and goes
   { name = "reopen_all", number = 37, sender = "child", room = "worker" }, -- it was sent USR1: open all logs anew
 
   -- room master: an old and a new one, of different versions perhaps; what is told has a name, and so needs no type

@@ -57,7 +57,7 @@ M.listen_entry = {
 M.control_fields = {
   address = {
     type = "address", doc = "a Unix socket, or a TCP address together with a token",
-    example = '"unix:/run/app/control.sock"',
+    example = '"unix:/run/app/brood.sock"',
   },
   token = {
     type = "name", available = false, doc = "the bearer token that a TCP client must send",
@@ -104,7 +104,7 @@ M.keys = {
     doc = "where to accept connections: one address or a list; a port alone means all interfaces, and a table adds "
       .. 'backlog, reuseport, ipv6only, or mode, owner and group of a Unix socket; "fd:NAME" is a socket that was '
       .. "passed (LISTEN_FDS), which its address means as well; without `listen` an app takes all of those",
-    example = '{ "127.0.0.1:8080", "unix:/run/app.sock", { address = "[::]:80", backlog = 4096 } }',
+    example = '{ "127.0.0.1:8080", "unix:/run/app/app.sock", { address = "[::]:80", backlog = 4096 } }',
     fields = M.listen_fields, environ = "PORT",
     options = {
       { "-l ADDR", 'listen on "host:port", "[v6]:port", a port or "unix:/path"; may be repeated' },
@@ -134,7 +134,8 @@ M.keys = {
   },
   {
     name = "pidfile", type = "path",
-    doc = "where the master writes its pid, locked while it runs and removed at its end", example = '"/run/app.pid"',
+    doc = "where the master writes its pid, locked while it runs and removed at its end",
+    example = '"/run/app/brood.pid"',
     options = { { "-P FILE", "write the master's pid there while it runs" } },
   },
   {
@@ -190,7 +191,8 @@ M.keys = {
   },
   {
     name = "max_memory", type = "size", off = true, of_cluster = true,
-    doc = "a worker that has grown beyond it is replaced", example = '"512m"',
+    doc = "a worker whose share of the memory (PSS) is beyond it is replaced; looked at every 2 seconds",
+    example = '"512m"',
   },
   {
     name = "max_lifetime", type = "duration", off = true, of_cluster = true,
@@ -204,7 +206,7 @@ M.keys = {
   },
   {
     name = "control", type = "control", off = true, default_doc = "a private Unix socket",
-    doc = "the address of the control server; false: none", example = '"unix:/run/app/control.sock"',
+    doc = "the address of the control server; false: none", example = '"unix:/run/app/brood.sock"',
     fields = M.control_fields,
     options = { { "--control ADDR", 'where the control server listens ("unix:/path"); false: nowhere' } },
   },
