@@ -107,6 +107,28 @@ function Master:hup(options)
   return text:find "reloaded in " ~= nil, text
 end
 
+---Wait until a request that its app takes up by writing the file "begun" is under way; returns its connection.
+---@param path string
+---@return spec.Socket
+function Master:begin(path)
+  local socket = s.connect(self:address())
+  socket:send(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n"):format(path))
+  s.wait(function() return s.exists(self.dir .. "/begun") end)
+  return socket
+end
+
+---Wait until it has two children and no more descriptors than before.
+---@param before integer
+function Master:settled(before)
+  local pid = self.program.pid
+  s.wait(function()
+    return s.fd_count(pid) <= before and #s.child_pids(pid) == 2
+  end, 5 * s.slow, function()
+    return ("at most %d descriptors and two children; there are %d\n%s\n%s"):format(before, #s.child_pids(pid),
+      brood.json.encode(s.fds(pid)), self:log())
+  end)
+end
+
 ---Wait until it serves; returns its first address.
 ---@return string
 function Master:address()

@@ -164,4 +164,16 @@ function M.cmdline(pid)
   return list
 end
 
+---How many workers a master has: a new master is its child too.
+---@param pid integer
+---@return integer
+function M.worker_count(pid)
+  local n = 0
+  for _, child in ipairs(M.child_pids(pid)) do
+    local cmdline = M.cmdline(child)
+    n = n + (cmdline and cmdline[1] and cmdline[1]:find "worker" and 1 or 0)
+  end
+  return n
+end
+
 return M

@@ -15,16 +15,6 @@ local M = {}
 
 local CONFIG = 'listen = { "127.0.0.1:0", "unix:web.sock" }, graceful_timeout = 10,\n'
 
--- How many workers a master has: a new master is its child too.
-local function workers_of(pid)
-  local n = 0
-  for _, child in ipairs(s.child_pids(pid)) do
-    local cmdline = s.cmdline(child)
-    n = n + (cmdline and cmdline[1] and cmdline[1]:find "worker" and 1 or 0)
-  end
-  return n
-end
-
 local function in_charge(master)
   return master.masters[#master.masters]
 end
@@ -40,7 +30,7 @@ local function under_load(options, lanes, n, act)
     for i = 1, n do
       brood.sleep(0.05)
       -- A third generation of workers that finish would cut the first one short, as it should.
-      s.wait(function() return workers_of(in_charge(master)) <= 3 end, 15, "older workers to go")
+      s.wait(function() return s.worker_count(in_charge(master)) <= 3 end, 15, "older workers to go")
       times[i] = s.timed(function() act(master, i) end)
     end
     return true
@@ -55,7 +45,7 @@ local function under_load(options, lanes, n, act)
 end
 
 local function until_workers(pid, n)
-  s.wait(function() return workers_of(pid) == n end, 15, n .. " workers")
+  s.wait(function() return s.worker_count(pid) == n end, 15, n .. " workers")
 end
 
 ---HUP, until all new workers serve.

@@ -1,4 +1,5 @@
---- Workers that a change replaces while they are at work: what they may finish, for how long, and how many of them.
+--- Workers that a change replaces while they are at work: what they may finish, for how long, and how many of them,
+--- the oldest first (brood.cluster.linger, brood.group.oldest_first).
 local lu = require "luaunit"
 local changes = require "spec.support.changes"
 local s = require "spec.support"

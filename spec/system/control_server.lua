@@ -1,4 +1,4 @@
---- The control server: where it listens, who may reach it, what it answers.
+--- The control server: where it listens, who may reach it, what it answers (brood.master.control and control_routes).
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"

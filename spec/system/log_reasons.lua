@@ -1,5 +1,5 @@
 --- What the log tells of what was done, beside that it was done: who asked for it, whose patience was over, what a
---- worker was doing then, and what a reload has changed or could not change.
+--- worker was doing then, and what a reload has changed or could not change (brood.master.cause).
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"

@@ -1,5 +1,5 @@
 --- A reload that is broken, wherever it breaks: all goes on as before, the log says why, and the next one is as good as
---- ever.
+--- ever (brood.master.reload_steps and what they undo; brood.no_exit).
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"
@@ -27,15 +27,6 @@ local function state(master, n)
   }
 end
 
-local function settled(master, before)
-  s.wait(function()
-    return s.fd_count(master.program.pid) <= before and #s.child_pids(master.program.pid) == 2
-  end, 5 * s.slow, function()
-    return ("at most %d descriptors and two children; there are %d\n%s\n%s"):format(before,
-      #s.child_pids(master.program.pid), require("brood").json.encode(s.fds(master.program.pid)), master:log())
-  end)
-end
-
 local IN_FORCE = 'signals = { CONT = function(m) note("in force", m.config.env.WHICH) end }, env = { WHICH = "old" }'
 
 -- One broken reload: what breaks it, as for master:write, and what the log says; the master is as it was, and reloads.
@@ -47,7 +38,7 @@ local function breaks(change, why, master)
   lu.assertFalse(ok, log)
   lu.assertStrContains(log, "the reload failed, all goes on as before: ")
   lu.assertStrMatches(log, ".*" .. why .. ".*")
-  settled(master, fds)
+  master:settled(fds)
   lu.assertEquals(state(master, 2), before)
   master.program:kill "CONT"
   master:noted "in force old"

@@ -6,15 +6,6 @@ local s = require "spec.support"
 
 local GOOD = 'return function(req, res) res:finish("good") end'
 
-local function settled(master, before)
-  s.wait(function()
-    return s.fd_count(master.program.pid) <= before and #s.child_pids(master.program.pid) == 2
-  end, 5 * s.slow, function()
-    return ("at most %d descriptors and two children; there are %d\n%s\n%s"):format(before,
-      #s.child_pids(master.program.pid), require("brood").json.encode(s.fds(master.program.pid)), master:log())
-  end)
-end
-
 local IN_FORCE = 'signals = { CONT = function(m) note("in force", m.config.env.WHICH) end }, env = { WHICH = "old" }'
 
 -- What never comes to its end: a hook, a config, a worker on trial, an app that is preloaded.
@@ -66,7 +57,7 @@ return {
     each_stuck(function(master, fds)
       local ok, log = master:hup { app = GOOD, config = IN_FORCE }
       lu.assertTrue(ok, log)
-      settled(master, fds)
+      master:settled(fds)
     end)
   end,
 }

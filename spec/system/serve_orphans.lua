@@ -23,13 +23,6 @@ local function orphan(config)
   end
 end
 
-local function begin(master, path)
-  local socket = s.connect(master:address())
-  socket:send(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n"):format(path))
-  s.wait(function() return s.exists(master.dir .. "/begun") end)
-  return socket
-end
-
 local function serves_again(master)
   local second = masters.start { config = ("listen = %q"):format(master.at) }
   lu.assertEquals(second:get().body, "hello\n")
@@ -50,7 +43,7 @@ return {
 
   ["a request in flight is finished, and meanwhile a new master can already bind"] = function()
     local master, pids, kill = orphan()
-    local slow = begin(master, "/slow")
+    local slow = master:begin("/slow")
     kill()
     serves_again(master)
     lu.assertTrue(s.alive(pids[1]) or s.alive(pids[2]))
@@ -60,7 +53,7 @@ return {
 
   ["a stuck worker is gone within graceful_timeout"] = function()
     local master, pids, kill = orphan "graceful_timeout = 0.5"
-    begin(master, "/stuck")
+    master:begin("/stuck")
     kill()
     local seconds = s.timed(s.gone, pids, 10)
     lu.assertTrue(seconds < 4 * s.slow, seconds)
@@ -69,7 +62,7 @@ return {
 
   ["a stuck worker keeps no address for itself meanwhile, neither a port nor a Unix socket"] = function()
     local master, pids, kill = orphan "graceful_timeout = 20, listen = { '127.0.0.1:0', 'unix:web.sock' }"
-    begin(master, "/stuck")
+    master:begin("/stuck")
     local open = s.connect("unix:" .. master.dir .. "/web.sock")
     kill()
     local second = masters.start { config = ("listen = { %q, 'unix:%s/web.sock' }"):format(master.at, master.dir) }
@@ -97,7 +90,7 @@ return {
         res:finish "intact"
       end]] }
     local pids = master:pids()
-    local socket = begin(master, "/")
+    local socket = master:begin("/")
     uv.kill(master.program.pid, "sigkill")
     lu.assertEquals(socket:response().body, "intact")
     master.program:wait()

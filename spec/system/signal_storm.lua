@@ -140,19 +140,10 @@ function Storm:signal(one, name)
   uv.kill(one.pid, "sig" .. name:lower())
 end
 
-local function workers_of(pid)
-  local n = 0
-  for _, child in ipairs(s.child_pids(pid)) do
-    local cmdline = s.cmdline(child)
-    n = n + (cmdline and cmdline[1] and cmdline[1]:find "worker" and 1 or 0)
-  end
-  return n
-end
-
 function Storm:one()
   self:look()
   local one, name = self.living[self.random(#self.living)], pick(self.random)
-  if one.told or name == "QUIT" and staying(self) < 2 or name == "TTIN" and workers_of(one.pid) > MOST then
+  if one.told or name == "QUIT" and staying(self) < 2 or name == "TTIN" and s.worker_count(one.pid) > MOST then
     name = "USR1"
   end
   self:signal(one, name)
@@ -204,17 +195,17 @@ end
 local function settle(one)
   local wanted = allowed(one.history)
   s.wait(function()
-    if wanted[workers_of(one.pid)] then
+    if wanted[s.worker_count(one.pid)] then
       for _ = 1, 10 do
         brood.sleep(0.02)
-        if not wanted[workers_of(one.pid)] then
+        if not wanted[s.worker_count(one.pid)] then
           return false
         end
       end
       return true
     end
   end, 30, function()
-    return ("%d workers, with one of %s allowed"):format(workers_of(one.pid), describe(wanted))
+    return ("%d workers, with one of %s allowed"):format(s.worker_count(one.pid), describe(wanted))
   end)
   s.wait(function() return zombies_of(one.pid) == "" end, 5, function() return "an end of " .. zombies_of(one.pid) end)
 end
@@ -223,8 +214,8 @@ end
 local function obeys(self, one)
   for _, step in ipairs { { "HUP", 2 }, { "TTIN", 3 }, { "TTOU", 2 }, { "WINCH", 0 }, { "TTIN", 2 }, { "HUP", 2 } } do
     self:signal(one, step[1])
-    s.wait(function() return workers_of(one.pid) == step[2] end, 30, function()
-      return ("%d workers after %s: there are %d"):format(step[2], step[1], workers_of(one.pid))
+    s.wait(function() return s.worker_count(one.pid) == step[2] end, 30, function()
+      return ("%d workers after %s: there are %d"):format(step[2], step[1], s.worker_count(one.pid))
     end)
   end
 end

@@ -1,5 +1,5 @@
 --- Signals of the master: in which order those are acted on that arrive together, what a config makes of them, and each
---- of them while each other one is under way.
+--- of them while each other one is under way (brood.master.signals, brood.rules.schema_signals).
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"

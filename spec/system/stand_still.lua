@@ -32,13 +32,6 @@ local function start(config, app, workers)
     worker_exit = function(_, worker, code, signal) note("exit", worker.id, tostring(signal), worker.reason) end]] }
 end
 
-local function begin(master, path)
-  local socket = s.connect(master:address())
-  socket:send(("GET %s HTTP/1.1\r\nHost: x\r\n\r\n"):format(path))
-  s.wait(function() return s.exists(master.dir .. "/begun") end)
-  return socket
-end
-
 local function everybody(master)
   return { master.program.pid, unpack(s.child_pids(master.program.pid)) }
 end
@@ -76,7 +69,7 @@ return {
   ["nor is it in graceful_timeout, whether it is shorter or longer than that"] = function()
     for _, seconds in ipairs { 0.8, 2.5 } do
       local master = start "graceful_timeout = 1.5"
-      local socket = begin(master, "/sleep/0.9")
+      local socket = master:begin("/sleep/0.9")
       master.program:kill "QUIT"
       master.program:expect "stopping gracefully"
       stop_all(master, seconds)
@@ -88,11 +81,11 @@ return {
 
   ["nor in the timeout of workers that are busy, idle or finishing after a reload"] = function()
     local master = start "timeout = 0.8, graceful_timeout = 20"
-    local slow = begin(master, "/sleep/2.5")
+    local slow = master:begin("/sleep/2.5")
     master.program:kill "HUP"
     master.program:expect "reloaded in"
     os.remove(master.dir .. "/begun")
-    local busy = begin(master, "/busy")
+    local busy = master:begin("/busy")
     for _, backwards in ipairs { true, false } do
       local pids = stop_all(master, 1.2, backwards)
       s.remains(function() return s.alive(pids[1]) end, 0.3)
@@ -106,7 +99,7 @@ return {
   ["one worker that is stopped in a request is warned about at half, killed, and its request is named"] = function()
     local master = start("timeout = 1", nil, 1)
     local pid = master:pids()[1]
-    begin(master, "/busy")
+    master:begin("/busy")
     uv.kill(pid, "sigstop")
     local seconds = s.timed(master.noted, master, "exit 1 KILL (timeout)")
     lu.assertTrue(seconds >= 0.8 and seconds < 1.3 + 2 * s.slow, seconds)
@@ -145,7 +138,7 @@ return {
     local idle = s.connect(master:address())
     idle:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     lu.assertEquals(idle:response().body, "done")
-    begin(master, "/loop")
+    master:begin("/loop")
     master.program:kill "HUP"
     master.program:expect "reloaded in"
     local pids = s.child_pids(master.program.pid)

@@ -1,4 +1,5 @@
---- USR2: a new master beside the old one, on the same sockets, and what each of them has while both live.
+--- USR2: a new master beside the old one, on the same sockets, and what each of them has while both live
+--- (brood.master.upgrade for the old one, brood.master.predecessor for the new one).
 local lu = require "luaunit"
 local s = require "spec.support"
 local upgrade = require "spec.support.upgrade"

@@ -1,5 +1,6 @@
 --- The files of an upgrade's sockets, when one of both masters is reloaded or somebody has removed them: neither takes
---- from the other what that one still serves, and what nobody serves is gone in the end.
+--- from the other what that one still serves, and what nobody serves is gone in the end
+--- (brood.master.handover).
 local lu = require "luaunit"
 local s = require "spec.support"
 local upgrade = require "spec.support.upgrade"
