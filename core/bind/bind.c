@@ -161,6 +161,24 @@ void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFu
 	lua_pop(L, 1);
 }
 
+void *bind_object(lua_State *L, int index, const char *class, const void **meta)
+{
+	void *object = lua_touserdata(L, index);
+
+	if (object && lua_getmetatable(L, index)) {
+		bool same = lua_topointer(L, -1) == *meta;
+
+		lua_pop(L, 1);
+		if (same)
+			return object;
+	}
+	object = luaL_checkudata(L, index, class);
+	luaL_getmetatable(L, class);
+	*meta = lua_topointer(L, -1);
+	lua_pop(L, 1);
+	return object;
+}
+
 int bind_ref(lua_State *L, int index)
 {
 	lua_pushvalue(L, index);

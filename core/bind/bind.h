@@ -36,6 +36,11 @@ void bind_push_error(lua_State *L, const char *code, const char *message);
 
 /* Register the metatable "brood.<name>" with its methods (__index) and __gc. */
 void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc);
+/*
+ * luaL_checkudata without looking the class up by its name: `meta` is the caller's, one for each
+ * class, NULL at first.
+ */
+void *bind_object(lua_State *L, int index, const char *class, const void **meta);
 
 /* References into the registry. LUA_NOREF is legal everywhere; unref resets to it. */
 int bind_ref(lua_State *L, int index);
@@ -57,6 +62,7 @@ int bind_open_value(lua_State *L);
 int bind_open_fd(lua_State *L);
 int bind_open_http(lua_State *L);
 int bind_open_http_answer(lua_State *L);
+int bind_open_jobs(lua_State *L);
 int bind_open_listener(lua_State *L);
 int bind_open_log(lua_State *L);
 int bind_open_net(lua_State *L);
@@ -66,6 +72,9 @@ int bind_open_posix(lua_State *L);
 int bind_open_privileges(lua_State *L);
 int bind_open_process(lua_State *L);
 int bind_open_scoreboard(lua_State *L);
+
+/* A function of brood.core's own. */
+int bind_at_turn_end(lua_State *L);
 
 /* brood.core itself. */
 int bind_open_core(lua_State *L);

@@ -11,6 +11,7 @@
 
 #include "bind/bind.h"
 #include "bind/embed.h"
+#include "bind/heap.h"
 #include "bind/http.h"
 #include "bind/net.h"
 #include "brood.h"
@@ -27,6 +28,7 @@ static const luaL_Reg openers[] = {
 	{ "fd", bind_open_fd },
 	{ "http", bind_open_http },
 	{ "http_answer", bind_open_http_answer },
+	{ "jobs", bind_open_jobs },
 	{ "listener", bind_open_listener },
 	{ "log", bind_open_log },
 	{ "net", bind_open_net },
@@ -64,6 +66,7 @@ static pid_t fork_runtime(const int *keep, size_t n)
 
 	if (pid == 0) {
 		http_caller = net_caller = NULL;
+		http_handed = (struct http_handed){ NULL, NULL };
 		bind_channel_after_fork();
 	}
 	return pid;
@@ -187,10 +190,11 @@ static int l_on_dry(lua_State *L)
 	return 0;
 }
 
-static int l_release_modules(lua_State *L)
+/* release_memory(): what modules were loaded from, and where nothing lives in the heap. */
+static int l_release_memory(lua_State *L)
 {
-	(void)L;
 	embed_release();
+	heap_release(L);
 	return 0;
 }
 
@@ -297,6 +301,7 @@ static int l_error_concat(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
+	{ "at_turn_end", bind_at_turn_end },
 	{ "cpus", l_cpus },
 	{ "cwd", l_cwd },
 	{ "exit", l_exit },
@@ -305,7 +310,7 @@ static const luaL_Reg functions[] = {
 	{ "fork_main", l_fork_main },
 	{ "generation", l_generation },
 	{ "live", l_live },
-	{ "release_modules", l_release_modules },
+	{ "release_memory", l_release_memory },
 	{ "on_dry", l_on_dry },
 	{ "raise_signal", l_raise_signal },
 	{ "signal_watchers", l_signal_watchers },

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "bind/bind.h"
@@ -83,6 +84,17 @@ static int l_replace(lua_State *L)
 	return 1;
 }
 
+/* unread(fd) -> how many bytes of a pipe nobody has read yet, asked of either end; or nil, err. */
+static int l_unread(lua_State *L)
+{
+	int n = 0;
+
+	if (ioctl(luaL_checkint(L, 1), FIONREAD, &n))
+		return bind_fail(L, -errno, "descriptor %d", luaL_checkint(L, 1));
+	lua_pushinteger(L, n);
+	return 1;
+}
+
 /* own(fd): a forked Lua child closes it. release(fd): it belongs to somebody else from now on. */
 static int l_own(lua_State *L)
 {
@@ -99,7 +111,8 @@ static int l_release(lua_State *L)
 static const luaL_Reg functions[] = {
 	{ "close", l_close },     { "dup_above", l_dup_above }, { "nonblock", l_nonblock },
 	{ "own", l_own },         { "pipe", l_pipe },           { "read", l_read },
-	{ "release", l_release }, { "replace", l_replace },     { NULL, NULL },
+	{ "release", l_release }, { "replace", l_replace },     { "unread", l_unread },
+	{ NULL, NULL },
 };
 
 int bind_open_fd(lua_State *L)

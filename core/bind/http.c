@@ -16,6 +16,7 @@ struct l_server {
 };
 
 lua_State *http_caller;
+struct http_handed http_handed;
 
 lua_State *http_state(void)
 {
@@ -32,13 +33,19 @@ static void on_request(void *data, struct http_conn *c, const struct http_head *
 	struct l_server *s = data;
 	lua_State *L = http_state();
 	lua_State *caller = http_caller;
+	struct http_handed outer = http_handed, handed;
 
 	http_caller = NULL;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, s->request);
-	http_request_push(L, c, head);
+	handed.request = http_request_push(L, c, head);
 	http_log_keep(L, c, -1);
-	http_response_push(L, c, head);
+	handed.response = http_response_push(L, c, head);
+	http_handed = handed;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->request);
+	lua_pushvalue(L, -3);
+	lua_pushvalue(L, -3);
 	bind_call(L, 2, 0, "request");
+	http_handed = outer;
+	lua_pop(L, 2);
 	http_caller = caller;
 }
 

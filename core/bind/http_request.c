@@ -32,6 +32,8 @@ static struct l_request *check(lua_State *L)
 {
 	struct l_request *r = lua_touserdata(L, 1);
 
+	if (r && r == http_handed.request)
+		return r;
 	if (r && lua_getmetatable(L, 1)) {
 		bool same = lua_topointer(L, -1) == class;
 
@@ -351,7 +353,7 @@ void http_request_classes(lua_State *L)
 	lua_remove(L, -2);
 }
 
-void http_request_push(lua_State *L, struct http_conn *c, const struct http_head *head)
+const void *http_request_push(lua_State *L, struct http_conn *c, const struct http_head *head)
 {
 	size_t fields = head->count * sizeof(struct http_field);
 	struct l_request *r = lua_newuserdata(L, sizeof(*r) + fields + head->len);
@@ -372,4 +374,5 @@ void http_request_push(lua_State *L, struct http_conn *c, const struct http_head
 	memcpy(r->fields + head->count, head->base, head->len);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, class_ref);
 	lua_setmetatable(L, -2);
+	return r;
 }

@@ -33,6 +33,8 @@ static struct l_response *find(lua_State *L)
 {
 	struct l_response *r = lua_touserdata(L, 1);
 
+	if (r && r == http_handed.response)
+		return r;
 	if (r && lua_getmetatable(L, 1)) {
 		const void *class = lua_topointer(L, -1);
 
@@ -290,17 +292,19 @@ void http_response_classes(lua_State *L)
 	done_class = new_class(L, NULL, &done_ref);
 }
 
-void http_response_push(lua_State *L, struct http_conn *c, const struct http_head *head)
+const void *http_response_push(lua_State *L, struct http_conn *c, const struct http_head *head)
 {
-	struct l_response *r = lua_newuserdata(L, sizeof(*r));
 	size_t len = head->method.len + 1 + head->path.len;
+	size_t kept = len < RESPONSE_TEXT ? len : RESPONSE_TEXT;
+	struct l_response *r = lua_newuserdata(L, sizeof(*r) + kept);
 
 	r->conn = c;
 	r->serial = http_serial(c);
 	r->finished = r->returned = false;
 	/* In the bytes as they came: an absolute form is logged as such. */
-	r->len = (uint8_t)(len < RESPONSE_TEXT ? len : RESPONSE_TEXT);
+	r->len = (uint8_t)kept;
 	memcpy(r->text, head->base + head->method.at, r->len < head->len ? r->len : head->len);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, open_ref);
 	lua_setmetatable(L, -2);
+	return r;
 }

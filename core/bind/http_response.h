@@ -20,7 +20,7 @@ struct l_response {
 	bool finished;
 	bool returned; /* its handler returned what might have been meant for a body */
 	uint8_t len;
-	char text[RESPONSE_TEXT]; /* "GET /path", for the log */
+	char text[]; /* "GET /path", for the log */
 };
 
 /*

@@ -155,22 +155,25 @@ int response_header(lua_State *L)
 	struct l_response *r = response_check(L, 1, "header");
 	size_t name_len = 0, len = 0;
 	const char *name, *value = NULL;
+	int type = lua_type(L, 3);
 
 	if (is_gone(L, r, "header"))
 		return response_closed(L);
 	if (lua_type(L, 2) != LUA_TSTRING)
 		return response_mistake(L, 1, "res:header: the name must be a string, got %s",
 					luaL_typename(L, 2));
-	if (lua_isnone(L, 3))
+	if (type == LUA_TNONE)
 		return response_mistake(L, 1,
 					"res:header: a name and a value are needed (nil removes)");
 	name = lua_tolstring(L, 2, &name_len);
-	check_fault(L, http_check_header(name, name_len, NULL, 0), name, NULL);
-	if (lua_istable(L, 3)) {
+	/* With a value of the right type, its check is one of the name too. */
+	if (type != LUA_TSTRING && type != LUA_TNUMBER)
+		check_fault(L, http_check_header(name, name_len, NULL, 0), name, NULL);
+	if (type == LUA_TTABLE) {
 		set_list(L, r->conn, name, name_len);
 		return response_self(L);
 	}
-	if (!lua_isnil(L, 3))
+	if (type != LUA_TNIL)
 		value = check_value(L, 3, name, name_len, &len);
 	http_set_header(r->conn, name, name_len, value, len);
 	return response_self(L);

@@ -2,14 +2,17 @@
  * value.c - brood.core.value: Lua values to bytes and back, with LuaJIT's own
  * string.buffer, and the check of such bytes before anything believes them.
  *
- * Both directions are called from here, protected, and not from Lua: where a
- * compiled trace holds a pcall of them, this LuaJIT's stack is sometimes broken
- * after they raise.
+ * Plain values take the short way of value_codec.c. For the others string.buffer
+ * is called from here, protected, and not from Lua: where a compiled trace holds a
+ * pcall of it, this LuaJIT's stack is sometimes broken after it raises.
  */
 #include <stdbool.h>
 
-#include "bind/bind.h"
+#include "bind/value.h"
 #include "loop/value.h"
+
+/* More is given back. */
+#define SCRATCH 65536
 
 static const char *fault_code(enum value_fault fault)
 {
@@ -48,6 +51,9 @@ static int l_check(lua_State *L)
 	return 1;
 }
 
+/* What is being encoded; it calls no Lua that could encode something else. */
+static struct buffer scratch;
+
 /* encode(value) -> payload | nil, err: what it encodes to also passes the check */
 static int l_encode(lua_State *L)
 {
@@ -56,6 +62,11 @@ static int l_encode(lua_State *L)
 	size_t size;
 
 	lua_settop(L, 1);
+	buffer_clear(&scratch, SCRATCH);
+	if (value_write(L, 1, &scratch)) {
+		lua_pushlstring(L, scratch.data, scratch.len);
+		return 1;
+	}
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushvalue(L, 1);
 	if (lua_pcall(L, 1, 1, 0) != 0)
@@ -74,6 +85,10 @@ static int l_decode(lua_State *L)
 
 	if (fault != VALUE_OK)
 		return fail_fault(L, fault);
+	lua_settop(L, 1);
+	lua_pushboolean(L, true);
+	if (value_push(L, data))
+		return 2;
 	lua_settop(L, 1);
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);

@@ -28,7 +28,7 @@
 #define LINE_LONGEST 32768 /* beyond it a line is cut */
 #define RETRY_MS     100
 /* Busy, we write no more often than this. */
-#define PAUSE_MS    2
+#define PAUSE_MS    10
 #define PATIENCE_NS 200000000ull
 #define COMPLAIN_NS 10000000000ull
 

@@ -52,11 +52,11 @@ static time_t now_seconds(long *ms)
 	return now.tv_sec;
 }
 
-/* "22/Nov/2026:04:26:28 +0000", in local time */
+/* " - - [22/Nov/2026:04:26:28 +0000] ", in local time */
 static void put_local_time(struct out *out)
 {
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	static char text[48];
+	static char text[64];
 	static size_t len;
 	static time_t made;
 	long ms, zone;
@@ -68,9 +68,9 @@ static void put_local_time(struct out *out)
 		localtime_r(&now, &tm);
 		zone = tm.tm_gmtoff / 60;
 		len = (size_t)snprintf(text, sizeof(text),
-				       "%02d/%.3s/%d:%02d:%02d:%02d %c%02ld%02ld", tm.tm_mday,
-				       months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour,
-				       tm.tm_min, tm.tm_sec, zone < 0 ? '-' : '+',
+				       " - - [%02d/%.3s/%d:%02d:%02d:%02d %c%02ld%02ld] ",
+				       tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
+				       tm.tm_hour, tm.tm_min, tm.tm_sec, zone < 0 ? '-' : '+',
 				       (zone < 0 ? -zone : zone) / 60,
 				       (zone < 0 ? -zone : zone) % 60);
 	}
@@ -198,10 +198,8 @@ static void put_quoted(struct out *out, const struct access_slice *s, size_t bud
 
 static void put_combined(struct out *out, const struct access_entry *e)
 {
-	put(out, e->address, strlen(e->address));
-	PUT(out, " - - [");
+	put(out, e->address.bytes, e->address.len);
 	put_local_time(out);
-	PUT(out, "] ");
 	put_quoted(out, &e->line, left(out) / 2);
 	PUT(out, " ");
 	put_number(out, (uint64_t)e->status);
@@ -265,7 +263,7 @@ static void put_json(struct out *out, const struct access_entry *e)
 	PUT(out, "{\"time\":\"");
 	put_utc_time(out);
 	PUT(out, "\",\"remote_address\":\"");
-	put(out, e->address, strlen(e->address));
+	put(out, e->address.bytes, e->address.len);
 	PUT(out, "\"");
 	put_json_request(out, e);
 	PUT(out, ",\"status\":");

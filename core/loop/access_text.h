@@ -17,7 +17,7 @@ struct access_slice {
 };
 
 struct access_entry {
-	char address[46]; /* INET6_ADDRSTRLEN */
+	struct access_slice address;
 	/* The whole first line; the four after it are NULL where it could not be taken apart. */
 	struct access_slice line, method, path, query;
 	struct access_slice referer, agent;

@@ -292,9 +292,14 @@ static void end_of_input(struct channel *ch)
 	fail(ch, -EPROTO, reason);
 }
 
-/* Up to so many reads, until nothing is there. */
+/*
+ * Up to so many reads, until nothing is there. On the loop a read that had room for more is the
+ * last: what it has left the loop tells of again.
+ */
 static void read_frames(struct channel *ch, unsigned reads)
 {
+	bool all = reads == ~0u;
+
 	if (ch->reading)
 		return;
 	ch->reading = true;
@@ -302,6 +307,8 @@ static void read_frames(struct channel *ch, unsigned reads)
 		ssize_t n = input_receive(&ch->in, ch->fd);
 
 		if (n > 0) {
+			if (!all && input_short(&ch->in))
+				reads = 0;
 			dispatch(ch);
 		} else if (n == -EAGAIN) {
 			break;

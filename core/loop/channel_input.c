@@ -8,7 +8,6 @@
 #include "loop/channel_input.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +133,11 @@ ssize_t input_receive(struct channel_input *in, int fd)
 	collect_fds(in, &message);
 	in->end += (size_t)n;
 	return n;
+}
+
+bool input_short(const struct channel_input *in)
+{
+	return in->end < in->cap;
 }
 
 static void take_fd(struct channel_input *in, struct channel_frame *frame)

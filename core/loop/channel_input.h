@@ -5,6 +5,7 @@
 #ifndef LOOP_CHANNEL_INPUT_H
 #define LOOP_CHANNEL_INPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,8 @@ struct channel_input {
 
 /* One read: the number of bytes, 0 at the end, or a negative errno. */
 ssize_t input_receive(struct channel_input *in, int fd);
+/* Whether that read had room for more: then most likely nothing else is there. */
+bool input_short(const struct channel_input *in);
 /*
  * 1 and the next frame, its data valid until the next input_receive; 0: none is
  * complete; -EPROTO and the reason.

@@ -66,15 +66,19 @@ static struct access_slice slice(const struct http_head *head, struct http_slice
 	return (struct access_slice){ head->base + s.at, s.len };
 }
 
-static struct access_slice field(const struct http_head *head, const char *name, size_t len)
+/* The first of each name counts. */
+static void find_fields(struct access_entry *e, const struct http_head *head)
 {
 	for (size_t i = 0; i < head->count; i++) {
 		const struct http_field *f = &head->fields[i];
+		const char *name = head->base + f->name.at;
 
-		if (f->name.len == len && strncasecmp(head->base + f->name.at, name, len) == 0)
-			return slice(head, f->value);
+		if (f->name.len == 7 && !e->referer.bytes && strncasecmp(name, "referer", 7) == 0)
+			e->referer = slice(head, f->value);
+		if (f->name.len == 10 && !e->agent.bytes &&
+		    strncasecmp(name, "user-agent", 10) == 0)
+			e->agent = slice(head, f->value);
 	}
-	return (struct access_slice){ NULL, 0 };
 }
 
 static struct access_slice first_line(const char *bytes, size_t len)
@@ -92,14 +96,29 @@ static void describe(struct access_entry *e, const struct http_head *head)
 	e->method = slice(head, head->method);
 	e->path = slice(head, head->path);
 	e->query = slice(head, head->query);
-	e->referer = field(head, "referer", 7);
-	e->agent = field(head, "user-agent", 10);
 	e->minor = head->minor;
+	find_fields(e, head);
+}
+
+/* Most come from where the one before came from: a proxy, or a client with much to ask. */
+static struct access_slice address(const struct conn_peer *peer)
+{
+	static struct conn_peer last;
+	static char text[INET6_ADDRSTRLEN];
+	static size_t len;
+
+	if (!len || peer->family != last.family ||
+	    memcmp(&peer->address, &last.address, sizeof(last.address)) != 0) {
+		last = *peer;
+		conn_peer_text(peer, text);
+		len = strlen(text);
+	}
+	return (struct access_slice){ text, len };
 }
 
 static void log_entry(struct http_conn *c, struct access_entry *e, uint64_t started)
 {
-	conn_peer_text(&c->conn.peer, e->address);
+	e->address = address(&c->conn.peer);
 	e->ns = started ? uv_hrtime() - started : 0;
 	access_log_entry(setup.format, e);
 }

@@ -10,6 +10,7 @@
 
 /* What the lines of one head say together. */
 struct seen {
+	const char *nul; /* the first NUL of them all */
 	struct http_slice target_host;
 	struct http_field *host;
 	int lengths;
@@ -50,12 +51,12 @@ static struct http_slice slice(const struct http_head *head, const char *from, c
 }
 
 /* The end of the line without its CRLF, or NULL where the line is not clean. */
-static const char *line_end(const char *line, const char *end)
+static const char *line_end(const char *line, const char *end, const struct seen *seen)
 {
 	const char *lf = memchr(line, '\n', (size_t)(end - line));
 
 	if (!lf || lf == line || memchr(line, '\r', (size_t)(lf - line)) != lf - 1 ||
-	    memchr(line, '\0', (size_t)(lf - line)))
+	    (seen->nul && seen->nul < lf))
 		return NULL;
 	return lf - 1;
 }
@@ -216,11 +217,12 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	/* Empty lines before a request are left over from clients that send one too many. */
 	skip_empty_lines(&line, &len);
 	*head = (struct http_head){ .base = line, .len = (size_t)(end - line), .fields = fields };
-	stop = line_end(line, end);
+	seen.nul = memchr(line, '\0', (size_t)(end - line));
+	stop = line_end(line, end, &seen);
 	refused = stop ? parse_request_line(head, line, stop, parser, &seen) : 400;
 	while (!refused) {
 		line = stop + 2;
-		stop = line < end ? line_end(line, end) : NULL;
+		stop = line < end ? line_end(line, end, &seen) : NULL;
 		if (!stop || stop == line)
 			break;
 		refused = parse_field(head, line, stop, &seen);

@@ -162,8 +162,9 @@ static int unix_file_claim(struct listener *l, const char *path, const struct li
 	return err ? failed(err, why, o->address, step) : 0;
 }
 
+/* *lock is to be held until it listens. */
 static int open_unix(struct listener *l, const struct addr *addr, const struct listen_options *o,
-		     char *why)
+		     char *why, int *lock)
 {
 	const char *path = ((const struct sockaddr_un *)&addr->sa)->sun_path;
 	int err;
@@ -172,8 +173,10 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 	if (l->fd < 0)
 		return failed(l->fd, why, o->address, "socket");
 	err = place_open(&l->file, path);
-	if (!err)
-		err = unix_bind(l->fd, addr);
+	if (!err) {
+		*lock = unix_folder_lock(l->file.dir);
+		err = *lock == -EADDRINUSE ? *lock : unix_bind(l->fd, addr);
+	}
 	if (err == -EEXIST) {
 		snprintf(why, LISTEN_WHY,
 			 "cannot listen on %s: it exists and is no socket; it is left alone",
@@ -220,7 +223,7 @@ int listener_open(struct listener **out, const struct listen_options *o, char wh
 {
 	struct listener *l = NULL;
 	struct addr addr;
-	int err = addr_parse(&addr, o->address);
+	int err = addr_parse(&addr, o->address), lock = -1;
 
 	if (err) {
 		snprintf(why, LISTEN_WHY, "cannot listen on '%s': %s", o->address,
@@ -230,13 +233,16 @@ int listener_open(struct listener **out, const struct listen_options *o, char wh
 	l = listener_new();
 	if (!l)
 		return failed(-ENOMEM, why, o->address, NULL);
-	err = addr.kind == ADDR_UNIX ? open_unix(l, &addr, o, why) : open_inet(l, &addr, o, why);
+	err = addr.kind == ADDR_UNIX ? open_unix(l, &addr, o, why, &lock)
+				     : open_inet(l, &addr, o, why);
 	if (err)
 		goto fail;
 	if (listen(l->fd, o->backlog) < 0) {
 		err = unbound(-errno, why, o->address, addr.port);
 		goto fail;
 	}
+	unix_folder_unlock(lock);
+	lock = -1;
 	err = listener_read_address(l);
 	if (err) {
 		failed(err, why, o->address, "getsockname");
@@ -246,6 +252,7 @@ int listener_open(struct listener **out, const struct listen_options *o, char wh
 	return 0;
 fail:
 	listener_close(l);
+	unix_folder_unlock(lock);
 	return err;
 }
 

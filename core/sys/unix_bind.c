@@ -4,10 +4,17 @@
 #include "sys/unix_bind.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Held for two system calls: whoever has it longer was stopped there. */
+#define LOCK_TRIES 200
+#define LOCK_PAUSE 1000000 /* ns */
 
 /* Does anyone answer there? 0: no, and the file may be replaced. */
 static int unix_file_stale(const struct addr *addr)
@@ -45,4 +52,30 @@ int unix_bind(int fd, const struct addr *addr)
 	if (!err && unlink(un->sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	return bind(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : 0;
+}
+
+int unix_folder_lock(int dir)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE };
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			close(fd);
+			return -1;
+		}
+		nanosleep(&pause, NULL);
+	}
+	close(fd);
+	return -EADDRINUSE;
+}
+
+void unix_folder_unlock(int lock)
+{
+	if (lock >= 0)
+		close(lock);
 }

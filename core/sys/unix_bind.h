@@ -10,4 +10,12 @@
  * socket. */
 int unix_bind(int fd, const struct addr *addr);
 
+/*
+ * Who binds in a folder keeps it locked until it listens: until then its file looks like one that
+ * a crashed process has left, and who looks would replace it. -1 where the folder cannot be locked
+ * (it may not be read), which is no reason not to bind; -EADDRINUSE where somebody keeps it locked.
+ */
+int unix_folder_lock(int dir);
+void unix_folder_unlock(int lock);
+
 #endif

@@ -1,8 +1,9 @@
 /*
  * embed OUT FILE.lua... - a build tool: compiles Lua files to bytecode with the LuaJIT that the
  * binary is linked with, and writes them as one C table. A file under lua/ is named after its path
- * there (lua/brood/init.lua is "brood"), any other after itself; debug information stays in, so
- * that tracebacks read "lua/brood/master.lua:12". It is no part of brood.
+ * there (lua/brood/init.lua is "brood"), any other after itself. The numbers of the lines stay in,
+ * so that tracebacks read "lua/brood/master.lua:12"; the names of local variables, which every
+ * process would hold in its memory, do not. It is no part of brood.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -71,26 +72,118 @@ out:
 	return data;
 }
 
-struct output {
-	FILE *file;
+struct dump {
+	unsigned char *data;
 	size_t size;
 };
 
 static int on_bytes(lua_State *L, const void *data, size_t size, void *arg)
 {
-	struct output *out = arg;
-	const unsigned char *bytes = data;
+	struct dump *dump = arg;
+	unsigned char *more = realloc(dump->data, dump->size + size);
 
 	(void)L;
-	for (size_t i = 0; i < size; i++, out->size++)
-		fprintf(out->file, out->size % 32 == 31 ? "%u,\n" : "%u,", bytes[i]);
-	return ferror(out->file);
+	if (!more)
+		return 1;
+	memcpy(more + dump->size, data, size);
+	dump->data = more;
+	dump->size += size;
+	return 0;
+}
+
+/* ---- LuaJIT's bytecode, as lj_bcdump.h describes it ---- */
+
+static size_t number_read(const unsigned char **at)
+{
+	size_t value = 0;
+
+	for (int shift = 0;; shift += 7) {
+		unsigned char byte = *(*at)++;
+
+		value |= (size_t)(byte & 0x7f) << shift;
+		if (byte < 0x80)
+			return value;
+	}
+}
+
+static unsigned char *number_write(unsigned char *to, size_t value)
+{
+	for (; value >= 0x80; value >>= 7)
+		*to++ = (unsigned char)(value | 0x80);
+	*to++ = (unsigned char)value;
+	return to;
+}
+
+/*
+ * One function. Behind all else it has what is for debugging: lines, then the names of upvalues,
+ * then names and ranges of local variables. The former become empty, of the latter there are none.
+ */
+static unsigned char *function_write(unsigned char *to, const unsigned char *from, size_t size)
+{
+	const unsigned char *at = from + 4, *names, *sizes;
+	size_t upvalues = from[3], code, debug, lines, body;
+	unsigned char head[64], *end;
+
+	number_read(&at);
+	number_read(&at);
+	code = number_read(&at);
+	sizes = at;
+	debug = number_read(&at);
+	names = at;
+	if (debug) {
+		number_read(&at);
+		lines = number_read(&at);
+		lines = code * (lines < 256 ? 1 : lines < 65536 ? 2 : 4);
+	} else {
+		lines = upvalues = 0;
+	}
+	memcpy(head, from, (size_t)(sizes - from));
+	end = number_write(head + (sizes - from), debug ? lines + upvalues + 1 : 0);
+	memcpy(end, names, (size_t)(at - names));
+	end += at - names;
+	body = size - (size_t)(at - from) - debug;
+	to = number_write(to, (size_t)(end - head) + body + (debug ? lines + upvalues + 1 : 0));
+	memcpy(to, head, (size_t)(end - head));
+	to += end - head;
+	memcpy(to, at, body + lines);
+	to += body + lines;
+	memset(to, 0, debug ? upvalues + 1 : 0);
+	return to + (debug ? upvalues + 1 : 0);
+}
+
+/* The functions of a dump, each with its size before it and a 0 behind the last. */
+static int names_drop(struct dump *dump)
+{
+	unsigned char *result = malloc(dump->size + 16), *to;
+	const unsigned char *at = dump->data + 4;
+	size_t size;
+
+	if (!result || memcmp(dump->data, "\033LJ\2", 4)) {
+		fprintf(stderr, "embed: bytecode of a version that is not known here\n");
+		free(result);
+		return -1;
+	}
+	if (!(number_read(&at) & 2)) { /* not stripped: its chunk's name is told */
+		size = number_read(&at);
+		at += size;
+	}
+	memcpy(result, dump->data, (size_t)(at - dump->data));
+	to = result + (at - dump->data);
+	while ((size = number_read(&at)) > 0) {
+		to = function_write(to, at, size);
+		at += size;
+	}
+	*to++ = 0;
+	free(dump->data);
+	dump->data = result;
+	dump->size = (size_t)(to - result);
+	return 0;
 }
 
 /* Writes one array; its size follows in the table, where sizeof knows it. */
 static int module_write(lua_State *L, const struct module *m, size_t index, FILE *file)
 {
-	struct output out = { file, 0 };
+	struct dump dump = { NULL, 0 };
 	char chunk[300];
 	size_t size = 0;
 	char *source = file_read(m->path, &size);
@@ -104,9 +197,12 @@ static int module_write(lua_State *L, const struct module *m, size_t index, FILE
 	fprintf(file, "static const unsigned char m%zu[] = {\n", index);
 	if (luaL_loadbuffer(L, source, size, chunk))
 		fprintf(stderr, "%s\n", lua_tostring(L, -1));
-	else
-		rc = lua_dump(L, on_bytes, &out);
+	else if (!lua_dump(L, on_bytes, &dump))
+		rc = names_drop(&dump);
+	for (size_t i = 0; rc == 0 && i < dump.size; i++)
+		fprintf(file, i % 32 == 31 ? "%u,\n" : "%u,", dump.data[i]);
 	fprintf(file, "};\n");
+	free(dump.data);
 	lua_pop(L, 1);
 	free(source);
 	return rc;

@@ -142,4 +142,17 @@ function M.place(message, level)
     or ("%s:%s: %s"):format(info.short_src, where, message)
 end
 
+--- The level, for `error` in the function that asks, of the first line outside of brood: methods of several objects
+--- wrap one another, some as tail calls.
+---@return integer
+function M.callers_level()
+  local level = 3
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or info.source:find("lua/brood/", 1, true)) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  return info and level - 1 or 2
+end
+
 return M

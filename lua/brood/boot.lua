@@ -12,6 +12,9 @@ local M = {}
 -- The main task of this process: until it has ended, a dry loop means that it waits for nothing.
 local main = { ended = false, status = nil }
 
+-- What else must come before the end: a dry loop means that it never will. Texts, as keys.
+local expected = {}
+
 -- A process that never supervised anything has not loaded the room that knows of it.
 local function leave_nothing()
   if package.loaded["brood.supervised"] then
@@ -30,6 +33,9 @@ local function finish_status()
   if not main.ended then
     core.uncaught("the main task waits, but nothing is left that could wake it")
     status = 1 -- a master forgives what others do, but it has not come to its own end
+  elseif next(expected) then
+    core.uncaught((next(expected)))
+    status = 1
   elseif core.failed() and not main.forgiving then
     status = 1
   end
@@ -53,6 +59,17 @@ function M.main(fn, ...)
   end, ...)
 end
 
+--- Where nothing is left to wait for, `text` is the error with which this process ends, unless what is returned has
+--- been called.
+---@param text string
+---@return fun() over
+function M.expect(text)
+  expected[text] = true
+  return function()
+    expected[text] = nil
+  end
+end
+
 --- From now on an error that nobody caught is logged, and does not decide the
 --- status at the end: a master lives through them.
 function M.forgive()
@@ -68,6 +85,9 @@ local function exit(code)
   elseif type(code) ~= "number" then
     error("os.exit: the status must be a number or a boolean, got " .. type(code), 2)
   end
+  if package.loaded["brood.remote"] then
+    require("brood.remote").leave()
+  end
   leave(code)
 end
 
@@ -81,7 +101,7 @@ function M.start(entry, argv)
     error("uv.run: brood runs the loop itself; just return, and it goes on while something is left to wait for", 2)
   end
   fork.on_child(function()
-    main = { ended = true }
+    main, expected = { ended = true }, {}
     core.on_dry(finish_status)
   end)
   M.main(require(entry).main, argv)

@@ -42,6 +42,8 @@ end
 ---@return integer? pid, brood.Error? err
 function M.main(keep, main)
   return core.fork_main(keep, function()
+    -- The round that the parent's collector is amid is not gone on with: it would copy all of the heap.
+    collectgarbage("restart", -1)
     child()
     main()
   end)

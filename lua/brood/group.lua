@@ -39,7 +39,8 @@ local START_ATTEMPTS = 3 -- failed starts of a slot before the first start of th
 
 --- A group; nothing is started yet.
 ---@param options table name, size, make = fn(member) -> Process, respawn, surge, pause, after_ready, after_failure;
---- next_id() where ids are counted over several groups, hopeless(err) where trying a first start again cannot help
+--- spawned(member) once it has a process, quiet (who made the group tells of failed starts itself), next_id() where ids
+--- are counted over several groups, hopeless(err) where trying a first start again cannot help
 ---@return brood.Group
 function M.new(options)
   return setmetatable({
@@ -52,17 +53,26 @@ function M.new(options)
     holders = {}, -- slot -> the member that holds it
     state = "stopped",
     last_id = 0,
-    next_id = options.next_id, hopeless = options.hopeless,
+    next_id = options.next_id, hopeless = options.hopeless, quiet = options.quiet,
+    spawned = options.spawned,
     after_ready = restart.new(options.after_ready or AFTER_READY),
     after_failure = options.after_failure or AFTER_FAILURE,
     failing = {}, -- slot -> its own row of failed starts: many that fail side by side are no longer row
     retries = {}, -- slot -> timer of the next try
+    awaiting = {}, -- slot -> who hears of the next try
     failures = {}, -- slot -> failed starts in a row
     given_up = {}, -- slot -> true: nobody tries again by itself
     troubles = {}, -- slot -> why nobody serves there: text, at = when it came about, due = when it is tried again
     pauses = {}, -- of rolls: fn -> true, called when the pause must not be waited for
     coming = {}, -- replacements that are not ready yet: member -> true
   }, Group)
+end
+
+--- How long it waits before it replaces a member that has died, and one that could not be started, from now on.
+---@param after_ready? table as rules.restart takes it
+---@param after_failure? table
+function Group:be_patient(after_ready, after_failure)
+  self.after_ready, self.after_failure = restart.new(after_ready or AFTER_READY), after_failure or AFTER_FAILURE
 end
 
 local function wait_for(self, field, done)
@@ -130,10 +140,7 @@ end
 local function begin_stop(self)
   self.state = "stopping"
   self:emit("stopping")
-  for slot, retry in pairs(self.retries) do
-    retry:cancel()
-    self.retries[slot] = nil
-  end
+  respawn.stop(self)
   self:wake_rolls()
   for _, member in ipairs(oldest_first(self)) do
     self:dismiss(member, "stop")
@@ -235,6 +242,30 @@ function Group:dismiss(member, reason, done)
   -- One that is still being made sees the reason when it has been.
   if member.process and member.process.stop then
     member.process:stop(function() end)
+  end
+end
+
+--- Let one member go: it gives up its slot, which is for another one, and ends by itself. A stop ends it as any other.
+---@param member brood.Member
+---@param reason string
+function Group:release(member, reason)
+  member.reason = member.reason or reason
+  if self.holders[member.slot] == member then
+    self.holders[member.slot] = nil
+  end
+end
+
+--- KILL one member, and start another one in its place at once: whoever does this knows why.
+---@param member brood.Member
+---@param reason string
+function Group:discard(member, reason)
+  local slot = member.slot
+  self:release(member, reason)
+  if member.process.kill_now then
+    member.process:kill_now()
+  end
+  if self.state == "running" and slot <= self.size and not self.holders[slot] and not self.retries[slot] then
+    self:launch(slot)
   end
 end
 

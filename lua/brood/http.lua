@@ -7,12 +7,13 @@ local E = require "brood.error"
 local emitter = require "brood.emitter"
 local log = require "brood.log"
 local options = require "brood.options"
+local quiet = require "brood.quiet"
 local server = require "brood.server"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
 local decode_escapes = require("brood.rules.url").decode
-local xpcall, spawn, own, on_raise = xpcall, task.spawn, task.own, task.on_raise
+local xpcall, serve, on_raise, note = xpcall, task.serve, task.on_raise, quiet.note
 
 local M = {}
 
@@ -255,8 +256,8 @@ local function fail(req, res, err)
 end
 
 local function run(handler, req, res)
-  own(req)
   served = served + 1
+  note()
   local ok, err = xpcall(handler, on_raise, req, res)
   if not ok then
     fail(req, res, err)
@@ -295,7 +296,7 @@ local Server = server.class(function(self)
   local handler, checked = self.handler, self.options
   local plan = {
     request = function(req, res)
-      return spawn(run, handler, req, res)
+      return serve(run, handler, req, res)
     end,
     max_header = checked.max_header,
     max_body = checked.max_body or nil,

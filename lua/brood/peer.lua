@@ -16,6 +16,7 @@ local UNREAD_MAX = 256 * 1024 * 1024
 
 local TYPES = protocol.types
 local MESSAGE, MESSAGE_ROOM = TYPES.message.number, TYPES.message.room
+local REMOTE = protocol.rooms.remote
 local OTHER = { parent = "child", child = "parent" }
 
 ---@class brood.PeerOptions
@@ -81,6 +82,10 @@ end
 
 local function handle_control(self, entry)
   local handler = self.handlers[entry.type.name]
+  if not handler and entry.type.room == REMOTE and self.role == "parent" then
+    require("brood.remote").serve(self) -- the first time that it asks for something
+    handler = self.handlers[entry.type.name]
+  end
   if not handler then
     return close_fd(entry.fd)
   end
@@ -133,9 +138,7 @@ local function inbox_of(self)
         self.channel[on and "pause" or "resume"](self.channel)
       end
     end,
-    drained = function()
-      finish(self)
-    end,
+    drained = function() finish(self) end,
   }
 end
 
@@ -147,6 +150,10 @@ local function on_frame(self, number, room, payload, fd, fd_error)
   if not entry_type then
     close_fd(fd)
     return fault(self, why)
+  end
+  local raw = entry_type.raw and self.handlers[entry_type.name]
+  if raw then
+    return raw(payload, fd)
   end
   local entry = { type = entry_type, payload = payload, fd = fd, fd_error = fd_error, ordered = entry_type.ordered }
   if entry.ordered then
@@ -181,6 +188,9 @@ function Peer:ended(err)
     log.error(("%s: the channel is closed: %s"):format(self.name, err.message))
   end
   answer_flushes(self, stopped(self))
+  if self.remote then
+    self.remote:gone()
+  end
   if not self.inbox.draining then
     finish(self)
   end
@@ -238,17 +248,6 @@ function Peer:send(value, fd)
   return M.send(self, value, fd)
 end
 
--- The first line outside of brood: methods of several objects wrap `send`, some as tail calls.
-local function callers_level()
-  local level = 3
-  local info = debug.getinfo(level, "S")
-  while info and (info.what == "C" or info.source:find("lua/brood/", 1, true)) do
-    level = level + 1
-    info = debug.getinfo(level, "S")
-  end
-  return info and level - 1 or 2
-end
-
 --- `Peer:send` as a function, for the objects that have a peer. A mistake raises at the line outside of brood.
 ---@param self brood.Peer
 ---@param value any
@@ -257,12 +256,12 @@ end
 function M.send(self, value, fd)
   if fd ~= nil and (type(fd) ~= "number" or fd < 0 or fd > 0x7fffffff or fd % 1 ~= 0) then
     local got = type(fd) == "number" and fd or type(fd)
-    error(("send: the descriptor must be a number, got %s"):format(got), callers_level())
+    error(("send: the descriptor must be a number, got %s"):format(got), require("brood.blame").callers_level())
   end
   local payload, err = message.encode(value)
   if not payload then
     if err.code == "type" then
-      error("send: " .. err.message, callers_level())
+      error("send: " .. err.message, require("brood.blame").callers_level())
     end
     return nil, err
   end
@@ -289,7 +288,16 @@ function Peer:post(name, value, fd)
   return transmit(self, entry_type, payload, fd)
 end
 
---- Call fn(value, fd) for every control frame of the type. Without a handler they are dropped.
+--- Send a frame of a raw type: bytes that are ready as they are.
+---@param name string a type of rules/protocol
+---@param payload string
+---@param fd? integer
+---@return boolean?, brood.Error?
+function Peer:post_bytes(name, payload, fd)
+  return transmit(self, TYPES[name], payload, fd)
+end
+
+--- Call fn(value, fd) for every control frame of the type; of a raw one, fn(bytes, fd). Without it they are dropped.
 ---@param name string a type of rules/protocol
 ---@param fn fun(value: any, fd: integer?)
 ---@return brood.Peer
@@ -304,6 +312,9 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Peer:flush(cb)
   return task.run(cb, "flush", function(done)
+    if self.remote then
+      self.remote:flush()
+    end
     if not self.channel then
       done(stopped(self))
     elseif self.channel:pending() == 0 then
@@ -318,6 +329,9 @@ end
 ---@param seconds number
 ---@return boolean?, brood.Error?
 function Peer:flush_blocking(seconds)
+  if self.remote then
+    self.remote:flush()
+  end
   if not self.channel then
     return nil, stopped(self)
   end
@@ -381,6 +395,9 @@ function Peer:close()
     self.channel = nil
     self.closed = true
     answer_flushes(self, stopped(self))
+    if self.remote then
+      self.remote:gone()
+    end
   end
 end
 

@@ -9,13 +9,15 @@ local E = require "brood.error"
 local emitter = require "brood.emitter"
 local ending = require "brood.process.ending"
 local fork = require "brood.fork"
-local notify = require "brood.process.notify"
+local lazy = require "brood.lazy"
 local signals = require "brood.signals"
 local spawn = require "brood.process.spawn"
 local states = require "brood.rules.states"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
+
+local notify = lazy.room "brood.process.notify"
 
 ---@class brood.Process: brood.Emitter
 ---@field name string
@@ -43,7 +45,10 @@ local last_id = 0
 --- where (fn that may tell what a start has not come beyond), busy (fn that may tell what it is doing when it is killed
 --- at the end of its patience), limit_name (what whoever set that patience calls it), sockets (passed to a program as
 --- LISTEN_FDS: fd and name), program (what is executed, in place of the command's first word), environ (in place of our
---- own environment), frames (what to do with frames of brood's own, by name)
+--- own environment), frames (what to do with frames of brood's own, by name), target (the emitter of its messages;
+--- the process), lua (a program that is a script of ours, and may supervise others), attach (fn(process, run) makes
+--- `peer` of `our_channel`, where a program's channel speaks no frames), guard (how many seconds a Lua child may go on
+--- when we are gone; stop_timeout)
 ---@return brood.Process
 function M.new(given, inner)
   inner = inner or {}
@@ -136,7 +141,9 @@ local function became_ready(self, run)
     return
   end
   ending.cancel_timers(run)
-  notify.arm_watchdog(self, run)
+  if run.notify then
+    notify.arm_watchdog(self, run)
+  end
   to(self, "ready")
   local starters = self.starters
   self.starters = {}
@@ -249,8 +256,9 @@ local function begin_stop(self)
   return action ~= "answer"
 end
 
--- A task that waits for the end must not be what the end waits for.
-local function excuse_reader(self, cb)
+--- A task that waits for the end, for want of a callback, must not be what the end waits for.
+---@param cb? function
+function Process:excuse_reader(cb)
   for _, output in ipairs(not cb and self.run and self.run.outputs or {}) do
     output:excuse()
   end
@@ -262,7 +270,7 @@ end
 function Process:start(cb)
   return task.run(cb, "process:start", function(done)
     if self.state == "stopping" then
-      excuse_reader(self, cb)
+      self:excuse_reader(cb)
     end
     begin_start(self, done)
   end)
@@ -277,7 +285,7 @@ function Process:stop(cb)
     self.next_starters = {}
     if self.run then
       table.insert(self.stoppers, done)
-      excuse_reader(self, cb)
+      self:excuse_reader(cb)
     end
     if not begin_stop(self) then
       done()
@@ -293,7 +301,7 @@ function Process:restart(cb)
   return task.run(cb, "process:restart", function(done)
     if self.run then
       table.insert(self.next_starters, done)
-      excuse_reader(self, cb)
+      self:excuse_reader(cb)
     end
     if not begin_stop(self) then
       begin_start(self, done)
@@ -309,7 +317,7 @@ function Process:wait(cb)
   return task.run(cb, "process:wait", function(done)
     if self.run then
       table.insert(self.waiters, done)
-      excuse_reader(self, cb)
+      self:excuse_reader(cb)
     elseif self.exit_code or self.exit_signal then
       done(nil, self.exit_code, self.exit_signal)
     else
@@ -345,6 +353,23 @@ function Process:hurry(signal, patience, why)
   end
 end
 
+--- Its start has failed, as it says itself: it is ended.
+---@param err brood.Error
+function Process:fail(err)
+  if self.run then
+    fail_start(self, self.run, err)
+  end
+end
+
+--- Its end may take so long and no longer, that of one that is stopping as well; it hears nothing of this.
+---@param patience number|false
+function Process:limit_stop(patience)
+  self.options.stop_timeout = patience
+  if self.state == "stopping" and self.run.proc then
+    ending.limit(self, self.run)
+  end
+end
+
 --- KILL it and its group at once; the exit is reported as ever.
 function Process:kill_now()
   local run = self.run
@@ -360,7 +385,7 @@ end
 ---@private
 function Process:hasten()
   local run = self.run
-  if not (self.options.main and run and run.proc) then
+  if not ((self.options.main or self.options.lua) and run and run.proc) then
     return false
   end
   -- Two signals, as two of one kind would be one: the second does not wait for what the first has begun.

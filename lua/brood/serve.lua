@@ -1,5 +1,6 @@
 --- The inside of a cluster's worker: loads the app, serves it on the sockets the
 --- master holds, and ends as it is told. The master's side is brood.cluster.
+local collector = require "brood.collector"
 local core = require "brood.core"
 local E = require "brood.error"
 local files = require "brood.files"
@@ -8,9 +9,6 @@ local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
-
--- Percent of the live heap at which the collector begins anew: an idle worker keeps the most that it ever used.
-local PAUSE = 150
 
 -- What the app supervises is asked to end before the worker's time is over, when it is killed: so long before, in
 -- seconds, but in the last quarter of that time.
@@ -296,7 +294,7 @@ function Serving:run(path, loaded, access_log)
     end
   end
   if not loaded then
-    collectgarbage("setpause", PAUSE) -- unless the app says otherwise; for one that was preloaded see cluster.preload
+    collector.tune()
   end
   self.note:stage("load")
   local app = loaded or M.load(path)

@@ -63,8 +63,9 @@ function M.adopt_orphans()
   end
 end
 
---- End as the default action of the signal would; PID 1 has none, and exits with 128 + n.
-local function end_by(number)
+--- End at once, as the default action of the signal would; PID 1 has none, and exits with 128 + n.
+---@param number integer
+function M.end_by(number)
   M.kill_all()
   if core.posix.getpid() ~= 1 then
     core.raise_signal(number)
@@ -79,11 +80,11 @@ local function on_end_signal(name)
     return
   end
   if M.ending then
-    return end_by(number)
+    return M.end_by(number)
   end
   M.ending = true
   M.stop_all(function()
-    end_by(number)
+    M.end_by(number)
   end)
 end
 

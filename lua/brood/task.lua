@@ -18,13 +18,28 @@ local tasks = setmetatable({}, { __mode = "k" }) -- the coroutines that are task
 local idle, idle_count = {}, 0
 local generation = core.generation()
 
--- How the runtime came to call the function is of no use to whoever wrote it, nor is where it noticed a mistake.
+-- How the runtime came to call the function is of no use to whoever wrote it: the lines behind the last one of
+-- theirs. Where nothing is theirs, all is of use.
+local function callers_off(text)
+  local head, trace = text:match "^(.-\nstack traceback:)\n(.*)$"
+  local rest = trace
+  while rest do
+    local shorter, last = rest:match "^(.*)\n([^\n]*)$"
+    if not (last or rest):find "^\t%[C%]: " and not (last or rest):find "^\t%S*lua/brood/" then
+      return head .. "\n" .. rest
+    end
+    rest = shorter
+  end
+  return text
+end
+
+-- Nor is where brood noticed a mistake, above the line at which it was made.
 local function own_part_off(text, mistake)
-  text = text:gsub("\n\t%[C%]: in function 'xpcall'\n\t%S*lua/brood/.*$", "")
+  text = callers_off(text)
   if mistake then
     local n
     repeat
-      text, n = text:gsub("(\nstack traceback:)\n\t%[C%]: in function 'error'", "%1", 1)
+      text, n = text:gsub("(\nstack traceback:)\n\t%[C%]: in function '[^\n]*'", "%1", 1)
       if n == 0 then
         text, n = text:gsub("(\nstack traceback:)\n\t%S*lua/brood/[^\n]*", "%1", 1)
       end
@@ -76,14 +91,9 @@ local function body()
   end
 end
 
--- What the running task works for (a request), which it keeps while it waits, and passes on to the tasks it starts.
+-- What the running task works for (a request), which it keeps while it waits, and passes on to the tasks it starts:
+-- owner:_resumed() is called each time it goes on after a wait.
 local owner
-
---- Say what the running task works for: `owner:_resumed()` is called each time it goes on after a wait.
----@param value table|userdata
-function M.own(value)
-  owner = value
-end
 
 local function step(co, ...)
   local born, outer = generation, owner
@@ -133,6 +143,55 @@ function M.spawn(fn, ...)
   return step(co, fn, ...)
 end
 local spawn = M.spawn
+
+-- For requests there is a pool of its own: tasks whose function takes three values and raises nothing.
+local ready, ready_count = {}, 0
+
+local function request_body()
+  local co = running()
+  while true do
+    local key, fn, a, b, c = yield()
+    while key ~= KEY do
+      key, fn, a, b, c = yield()
+    end
+    fn(a, b, c)
+    if ready_count >= IDLE_MAX then
+      return
+    end
+    ready_count = ready_count + 1
+    ready[ready_count] = co
+  end
+end
+
+--- Run fn(handler, req, res), a function of ours that lets nothing be raised, in a task that works for `req`: `spawn`
+--- in the least time.
+---@param fn function
+---@param handler function
+---@param req userdata
+---@param res userdata
+function M.serve(fn, handler, req, res)
+  local born, outer, count = generation, owner, ready_count
+  local co
+  if count > 0 then
+    co = ready[count]
+    ready[count] = nil
+    ready_count = count - 1
+  else
+    co = create(request_body)
+    tasks[co] = true
+    resume(co)
+  end
+  owner = req
+  local ok, err = resume(co, KEY, fn, handler, req, res)
+  owner = outer
+  if not ok then
+    core.uncaught(debug.traceback(co, tostring(err)))
+  end
+  if born ~= generation then
+    -- As in `step`.
+    core.live()
+  end
+end
 
 --- Whether an async function could wait here: in a task, and not across a C call.
 ---@return boolean
@@ -229,7 +288,8 @@ end
 
 --- Call a start, stop or once function and report its end: when it returns, or,
 --- where it declares the parameter `done` behind the given arguments, when
---- done(err) is called. Raising is a failure in both. finished(err, ...) is called once.
+--- done(err) is called. Raising is a failure in both, and so is returning nil and an error. finished(err, ...) is
+--- called once; a failure after that is logged.
 ---@param fn function
 ---@param finished fun(err: any, ...: any)
 function M.call_done(fn, finished, ...)
@@ -241,6 +301,8 @@ function M.call_done(fn, finished, ...)
     if not over then
       over = true
       finished(err, ...)
+    elseif err ~= nil then
+      core.uncaught(E.text(err))
     end
   end
   spawn(function()
@@ -253,10 +315,13 @@ function M.call_done(fn, finished, ...)
       return
     end
     local function after(ok, ...)
-      if ok then
-        once(nil, ...)
+      local first, second = ...
+      if not ok then
+        once(first)
+      elseif first == nil and second ~= nil then
+        once(second) -- as all that can fail returns it
       else
-        once((...))
+        once(nil, ...) -- nothing stays nothing
       end
     end
     after(M.call(fn, unpack(args, 1, n)))

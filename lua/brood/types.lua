@@ -38,6 +38,7 @@
 ---@field stderr_path? string the file that stderr and the log go to
 ---@field access_log? string|brood.AccessLine|false a line for each request: a path, "-" for stdout, or who makes it
 ---@field clusters? table<string, brood.ClusterConfig> further groups of workers by name; the top-level one is named web
+---@field pools? table<string, brood.PoolOptions> job pools by name: what `Pool.new` takes
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
 ---@field signals? table<string, brood.SignalAction> what signals do, where it is not the usual
 ---@field on_start? fun(master: brood.Master, why: string) in the master before its first fork; raising fails the start
@@ -95,6 +96,13 @@
 ---@field posix brood.posix
 ---@field http brood.http
 ---@field net brood.net
+---@field pool brood.PoolModule
+---@field service fun(name: string): table a service of the config
+
+--- Called itself it gives a pool of the config, in the master and in every process that it has started.
+---@class brood.PoolModule
+---@field new fun(options: brood.PoolOptions): brood.Pool
+---@overload fun(name: string): brood.NamedPool
 
 ---@class brood.json
 ---@field null userdata JSON's null
@@ -165,6 +173,18 @@
 ---@field on fun(self, event: "exit", fn: fun(code: integer?, signal: string?)): brood.Process
 ---@field on fun(self, event: "message", fn: fun(value: any, fd: integer?)): brood.Process
 ---@field on fun(self, event: "error", fn: fun(err: brood.Error)): brood.Process
+
+---@class brood.Child
+---@field on fun(self, event: "status", fn: fun(state: brood.ProcessState)): brood.Child
+---@field on fun(self, event: "exit", fn: fun(code: integer?, signal: string?)): brood.Child
+---@field on fun(self, event: "respawn", fn: fun(pid: integer)): brood.Child the next one is ready
+---@field on fun(self, event: "message", fn: fun(value: any, fd: integer?)): brood.Child
+---@field on fun(self, event: "error", fn: fun(err: brood.Error)): brood.Child
+---@field on fun(self, event: "drain", fn: fun()): brood.Child
+
+---@class brood.Lifecycle
+---@field on fun(self, event: "add"|"remove"|"start"|"stop", fn: fun(item: brood.LifecycleItem)): brood.Lifecycle
+---@field on fun(self, event: "online"|"offline", fn: fun()): brood.Lifecycle
 
 ---@class brood.Worker
 ---@field on fun(self, event: "message", fn: fun(value: any, fd: integer?)): brood.Worker

@@ -59,6 +59,39 @@ return {
     lu.assertStrContains(config.app, "/app.lua")
   end,
 
+  ["pools are printed with every option, and read back as they are"] = function()
+    local config, text, dir = effective {
+      ["w.lua"] = "return function(job) return job.data end",
+      ["brood.lua"] = [[return { pools = {
+        thumbs = { worker = "w.lua", timeout_working = "2m", max_backlog = false, options = { width = 3 } },
+        other = { worker = { command = { "cat" }, cwd = "." }, max_processes = 7 },
+      } }]],
+    }
+    lu.assertEquals(config.pools.thumbs.worker, dir .. "/w.lua")
+    lu.assertEquals(config.pools.thumbs.options, { width = 3 })
+    lu.assertEquals(config.pools.thumbs.max_backlog, false)
+    lu.assertEquals(config.pools.other.worker, { command = { "cat" }, cwd = dir, ready = "spawn" })
+    lu.assertStrContains(text, '      timeout_working = "2m",\n')
+    lu.assertStrContains(text, "      max_jobs_per_process = 64, -- default\n")
+    lu.assertStrMatches(text, ".*max_processes = %d+, %-%- default: 1.25 for each cpu, rounded up\n.*")
+    local again = effective { ["w.lua"] = "return print", ["brood.lua"] = text }
+    lu.assertEquals(again.pools, config.pools)
+  end,
+
+  ["a pool's worker file is looked at"] = function()
+    local said, dir = refused {
+      ["bad.lua"] = "return (",
+      ["brood.lua"] = [[return { pools = {
+        a = { worker = "none.lua" },
+        b = { worker = "bad.lua" },
+        c = { worker = { command = { "cat" }, cwd = "nowhere" } },
+      } }]],
+    }
+    lu.assertStrContains(said, ("brood.lua:2: 'pools.a.worker' cannot be read: %s/none.lua: no such file"):format(dir))
+    lu.assertStrContains(said, ("brood.lua:3: 'pools.b.worker' does not compile: %s/bad.lua:1: "):format(dir))
+    lu.assertStrContains(said, "brood.lua:4: 'pools.c.worker.cwd' names a directory that cannot be used")
+  end,
+
   ["the effective config is Lua, with its defaults and where they come from"] = function()
     local config, text, dir = effective({
       ["app.lua"] = APP,

@@ -213,6 +213,103 @@ return {
     database:stop()
   end,
 
+  ["jobs: three languages do the same, every third fails once, the last for good, and Ctrl-C aborts"] = function()
+    for _, language in ipairs { "lua", "python", "node" } do
+      if language == "lua" or s.path_of(language == "python" and "python3" or language) then
+        local text = output("jobs/jobs.lua", { language, "20000" })
+        lu.assertStrContains(text, "job 1   2262 primes below 20000, attempt 1\n")
+        lu.assertStrMatches(text, ".*job 3   again: [^\n]*a bad day, attempt 1\n.*")
+        lu.assertStrMatches(text, ".*job 3   1928 primes below 16667, attempt 2\n.*")
+        lu.assertStrMatches(text, ".*job 12  failed: [^\n]*a bad day, attempt 3\n.*")
+        lu.assertStrContains(text, "\n12 jobs ended, 1 failed, 5 retried\n")
+      end
+    end
+    local p = s.brood { "exec", example "jobs/jobs.lua", "lua", "30000000" }
+    p:expect "job 3   again"
+    p:kill "INT"
+    lu.assertEquals({ p:wait() }, { 130 })
+    lu.assertStrContains(p:stdout(), "job 2   aborted\n")
+    lu.assertStrContains(p:stdout(), "job 12  aborted\n")
+    lu.assertStrMatches(p:stdout(), ".*12 jobs ended, 0 failed, %d retried\n")
+    local wrong = s.brood({ "exec", example "jobs/jobs.lua", "cobol" }):finish()
+    lu.assertStrContains(wrong.stderr, "usage: brood exec jobs.lua [lua|python|node] [SIZE]")
+  end,
+
+  ["child: three languages do the same, one that dies is replaced, and errors arrive whole"] = function()
+    local result = s.brood({ "exec", example "child/parent.lua", "lua", "python", "node" }):finish(60)
+    local said = {}
+    for _, language in ipairs { "lua", "python", "node" } do
+      for _, line in ipairs {
+        "%-7s is ready: 1 makes 1, and 5 more make 6\n",
+        "%-7s was killed and replaced: 2 makes 2\n",
+        "%-7s stops: nil, 42 is too good to be forgotten, code EKEEP, count 42\n",
+      } do
+        table.insert(said, line:format(language))
+      end
+    end
+    lu.assertEquals(result.stdout, table.concat(said)
+      .. "once:   12, twice, is 24\nonce:\ttrue\nonce:\tnil\t'a dozen' is no number\n")
+    lu.assertEquals(select(2, result.stderr:gsub("was killed by KILL: it is started again", "")), 3, result.stderr)
+    lu.assertEquals(result.code, 0)
+  end,
+
+  ["child: without a parent it ends well on TERM"] = function()
+    local p = s.brood { "exec", example "child/counter.lua" }
+    s.wait(function() return (s.cmdline(p.pid) or {})[1] == "counter" end)
+    p:kill "TERM"
+    lu.assertEquals({ p:wait() }, { 0 })
+  end,
+
+  ["lifecycle: parts start in order and stop in reverse, also when one of them fails"] = function()
+    local p = s.brood { "exec", example "lifecycle/app.lua", "127.0.0.1:0" }
+    local address = p:expect "listening on (127%.0%.0%.1:%d+)\n"
+    lu.assertEquals(s.get(address, "/").body, "hello\n")
+    p:expect "online\n"
+    p:kill "TERM"
+    lu.assertEquals({ p:wait() }, { 0 })
+    local stopped = "stop    server\nstop    cache\nstop    database\n"
+    local started = "start   database\nstart   cache\nstart   server\n"
+    lu.assertEquals(p:stdout(), ("%slistening on %s\nonline\n%soffline\n"):format(started, address, stopped))
+    local broken = s.brood({ "exec", example "lifecycle/app.lua", "127.0.0.1:0", "broken" }):finish(20)
+    lu.assertEquals(broken.code, 1)
+    lu.assertStrContains(broken.stdout, "start   mailer\n" .. stopped)
+    lu.assertStrContains(broken.stderr, "app: the start failed: no mail server")
+  end,
+
+  ["web-and-jobs: a job outlives its request, and any worker tells of it"] = function()
+    local p = s.brood { "run", example "web-and-jobs/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }
+    local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")
+    local function curl(path, ...)
+      local argv = { "curl", "-s", "-N", "http://" .. address .. path, ... }
+      return s.run(argv, { timeout = 20 * s.slow }).stdout
+    end
+    local function enqueue(below)
+      return (assert(curl("/jobs", "-d", ('{"below": %d}'):format(below)):match '"id":"([^"]+)"'))
+    end
+    lu.assertStrContains(curl "/", "new EventSource")
+    local id = enqueue(3000000)
+    local events = curl("/jobs/" .. id .. "/events")
+    lu.assertStrMatches(events, '.*event: success\ndata: {[^\n]*"primes":216816[^\n]*}\n\n')
+    -- Asked again, of whichever worker: it has ended.
+    for _ = 1, 4 do
+      lu.assertStrMatches(curl("/jobs/" .. id .. "/events"), 'retry: 1000\n\nevent: success\ndata: {.*}\n\n')
+    end
+    lu.assertStrContains(curl("/jobs/" .. id), '"state":"ended"')
+    local long = enqueue(20000000)
+    local listener = s.connect(address)
+    listener:send("GET /jobs/" .. long .. "/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    listener:receive "event: progress\n"
+    lu.assertStrContains(curl("/jobs/" .. long), '"state":"running"')
+    curl("/jobs/" .. long, "-X", "DELETE")
+    listener:receive 'event: abort\ndata: {"message":"aborted"}\n\n'
+    lu.assertStrContains(curl("/jobs/" .. long), '"code":"abort"')
+    lu.assertStrContains(curl("/jobs", "-d", '{"below": 1}'), "must be a whole number")
+    lu.assertStrContains(curl "/jobs/unknown", "no such job")
+    p:kill "QUIT"
+    lu.assertEquals({ p:wait() }, { 0 })
+    lu.assertNil(p:stderr():find " error ")
+  end,
+
   ["streaming: events end with the worker, a download is taken slowly, an upload is counted"] = function()
     local p = s.brood { "run", example "streaming/brood.lua", "-l", "127.0.0.1:0", "-w", "1", "--control", "false" }
     local address = "127.0.0.1:" .. p:expect("serve 127%.0%.0%.1:(%d+)")

@@ -82,12 +82,18 @@ return {
       local script = s.script(HEAD .. [[
         local function family()
           local text = "sleep 60 & echo $!; wait"
-          Process.new { command = { "sh", "-c", text }, stdout = function(line) say(line) end }:start()
+          Process.new { command = { "sh", "-c", text }, stdout = function(line)
+            say(line)
+            io.open("said", "w"):close()
+          end }:start()
           brood.sleep(60)
         end
         ]] .. make .. [[
 
-        brood.sleep(0.3)
+        while not io.open "said" do
+          brood.sleep(0.02)
+        end
+        os.remove "said"
         os.exit(5)
       ]])
       lu.assertEquals(script:finish().code, 5)

@@ -298,6 +298,35 @@ return {
     lu.assertEquals({ answer.code, self.coming, ids(self) }, { "stopped", {}, { 4, 5 } })
   end,
 
+  ["an empty slot whose first try fails is no failure of the change when the second one is ready"] = function()
+    for _, case in ipairs {
+      { fails = 1, replaced = 3 }, { fails = 2, replaced = 2, err = "exit" }, { fails = 1, scale = 1, replaced = 2 },
+      { fails = 1, stop = true, err = "stopped" },
+    } do
+      local self = running(0, { after_failure = { delay = case.scale and 60 or case.stop and 60 or 0.05 } })
+      local failures = 0
+      self.make = function(member)
+        if member.slot == 2 and failures < case.fails then
+          failures = failures + 1
+          return failing()
+        end
+        return good()
+      end
+      local call = p.call(self, "renew", { size = 3, reason = "reload", is_new = function() return true end })
+      if case.scale or case.stop then
+        s.wait(function() return self.retries[2] and self:ready_count() == 2 end)
+        if case.stop then self:stop() else self:scale(case.scale) end
+      end
+      p.answered(call)
+      lu.assertEquals(call.err and call.err.code, case.err)
+      lu.assertEquals(call.err and call.err.replaced or call.values[1], case.replaced or call.err.replaced)
+      if case.fails == 2 then
+        s.wait(function() return self:ready_count() == 3 end)
+      end
+      lu.assertEquals(self.awaiting, {})
+    end
+  end,
+
   ["a stop during a change ends it"] = function()
     local self = running(1)
     self.make = never_ready

@@ -3,7 +3,10 @@
 ---
 --- `brood exec` and a plain `brood run` are taken apart by hand, because they should
 --- start fast; argparse is loaded only where there are options.
-local usage = require "brood.cli.usage"
+local lazy = require "brood.lazy"
+
+local run = lazy.passing "brood.cli.args_run"
+local usage = lazy.passing "brood.cli.usage"
 
 local refuse = usage.refuse
 
@@ -122,14 +125,14 @@ local function dispatch(argv)
   elseif first == "run" and not argv[3] and second:match("^[^-]") then
     return { command = "run", config = second }
   elseif first == "run" or first == "check" then
-    return require "brood.cli.args_run"({ unpack(argv, 2) }, first)
+    return run({ unpack(argv, 2) }, first)
   elseif first:match("^[^-]") then
     usage.check_command(first)
     if not second then
       return { command = "run", config = first }
     end
   end
-  return require "brood.cli.args_run" { unpack(argv) }
+  return run { unpack(argv) }
 end
 
 --- Take the command line apart, and print nothing.

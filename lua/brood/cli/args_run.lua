@@ -1,5 +1,6 @@
 --- The options of `brood run` and `brood check`, which are the same. Loaded only where there are any: a plain
 --- `brood run` needs no argparse.
+local argparse = require("brood.lazy").passing "argparse"
 local usage = require "brood.cli.usage"
 
 local refuse = usage.refuse
@@ -41,7 +42,7 @@ local function control(of, text)
 end
 
 local function run_parser(of)
-  local parser = require "argparse" ("brood", nil, nil):add_help(false)
+  local parser = argparse("brood", nil, nil):add_help(false)
   -- Its own way is to print and to exit with 1.
   parser.error = function(_, message)
     refuse(of, "%s", (message:gsub("\nDid you mean (.-)%?$", " (did you mean %1?)")))

@@ -2,6 +2,7 @@
 local config = require "brood.master.config"
 local core = require "brood.core"
 local emitter = require "brood.emitter"
+local kinds = require "brood.rules.kinds"
 local preflight = require "brood.cli.preflight"
 local schema_keys = require "brood.rules.schema_keys"
 local source = require "brood.rules.lua_source"
@@ -18,7 +19,7 @@ for _, name in ipairs { "reload", "quit", "terminate", "upgrade", "reopen", "dra
 end
 
 function Harmless:status()
-  return { pid = self.pid, state = self.state, clusters = {} }
+  return { pid = self.pid, state = self.state, clusters = {}, pools = {} }
 end
 
 -- What a config that is a function is given: it can look, and it can listen.
@@ -85,6 +86,24 @@ local function add_clusters(lines, effective, given)
   lines[#lines + 1] = begun and "  }," or nil
 end
 
+local function add_pools(lines, effective, given)
+  local names = kinds.sorted_keys(effective.pools)
+  lines[#lines + 1] = names[1] and "  pools = {" or nil
+  for _, name in ipairs(names) do
+    local pool, own = effective.pools[name], type(given.pools) == "table" and given.pools[name] or {}
+    lines[#lines + 1] = ("    %s = {"):format(source.key(name))
+    for _, key in ipairs(schema_keys.fields.pools.keys) do
+      if pool[key.name] ~= nil then
+        local computed = key.default == nil and key.default_doc
+        add(lines, "      ", key.name, pool[key.name], key,
+          own[key.name] == nil and (computed and "default: " .. computed or "default") or nil)
+      end
+    end
+    lines[#lines + 1] = "    },"
+  end
+  lines[#lines + 1] = names[1] and "  }," or nil
+end
+
 -- On one line, as the comment that it stands in.
 local function shown_path(path)
   return path:find("%c") and source.quote(path):gsub("%c", function(c)
@@ -104,6 +123,8 @@ function M.print(examined)
     local name, value = key.name, effective[key.name]
     if name == "clusters" then
       add_clusters(lines, effective, given)
+    elseif name == "pools" then
+      add_pools(lines, effective, given)
     elseif value ~= nil then
       add(lines, "  ", name, value, spec_of(key), origin_of(key, given, origins))
     elseif key.default_doc and name ~= "listen" then

@@ -1,5 +1,9 @@
 --- The command line: from argv to the command that does it.
+local lazy = require "brood.lazy"
+
 local M = {}
+
+local arguments = lazy.passing "brood.cli.args"
 
 -- A command's room has its name, but for the one whose name this file has.
 local rooms = { init = "starter" }
@@ -12,7 +16,7 @@ function M.main(argv)
   if argv[1] == "exec" and argv[2] and argv[2]:sub(1, 1) ~= "-" then
     return require("brood.cli.exec").main(argv[2], { unpack(argv, 3) })
   end
-  local parsed, status = require("brood.cli.args").parse(argv)
+  local parsed, status = arguments.parse(argv)
   if not parsed then
     return status
   elseif parsed.command == "exec" then

@@ -17,7 +17,7 @@ local uv = require "luv"
 
 ---@class brood.Preflight
 ---@field mistakes brood.Found[]
----@field prefix string "" at the top level, else "clusters.NAME."
+---@field prefix string "" at the top level, else "clusters.NAME." or "pools.NAME."
 ---@field origins table<string, string>
 ---@field rights brood.Rights
 local Look = {}
@@ -129,37 +129,47 @@ local function groups_of(user, group)
 end
 
 -- Workers load it when they are somebody else already.
-function Look:readable(path, config)
+function Look:readable(key, path, config)
   local may = self.rights.may
   local user = config.user ~= nil and may.SETUID and may.SETGID and core.privileges.lookup_user(config.user)
-  if not user or config.preload then
+  if not user or key == "app" and config.preload then
     return
   end
   local group = config.group ~= nil and core.privileges.lookup_group(config.group) or nil
   local at, mode = barrier(uv.fs_realpath(path) or path, user, groups_of(user, group))
   if at then
-    self:complain("app", nil, "cannot be read by the user '%s': %s has mode %04o", tostring(config.user), at,
+    self:complain(key, nil, "cannot be read by the user '%s': %s has mode %04o", tostring(config.user), at,
       bit.band(mode, 4095))
   end
 end
 
-function Look:app(path, config)
-  local stat = self:stat("app", path, path, "cannot be read")
+-- A Lua file that workers load: an app, or what a pool's workers do.
+function Look:script(key, path, config)
+  local stat = self:stat(key, path, path, "cannot be read")
   if not stat then
     return
   elseif stat.type == "directory" then
-    return self:complain("app", path, "is a directory: %s", path)
+    return self:complain(key, path, "is a directory: %s", path)
   end
-  if not self:access("app", path, path, "R", "cannot be read") then
+  if not self:access(key, path, path, "R", "cannot be read") then
     return
   end
   local chunk, why = loadfile(path)
   if not chunk then
     local line, what = why:match("^.-:(%d+): (.*)$")
-    return self:complain("app", path, "%s", line and ("does not compile: %s:%s: %s"):format(path, line, what)
+    return self:complain(key, path, "%s", line and ("does not compile: %s:%s: %s"):format(path, line, what)
       or ("cannot be read: %s"):format(why))
   end
-  self:readable(path, config)
+  self:readable(key, path, config)
+end
+
+function Look:pool(pool, whole)
+  local worker = pool.worker
+  if type(worker) == "string" then
+    self:script("worker", worker, whole)
+  elseif type(worker) == "table" and worker.cwd then
+    self:directory("worker.cwd", worker.cwd)
+  end
 end
 
 -- ---- users, limits, sockets -----------------------------------------------------------------------------------------
@@ -241,7 +251,7 @@ local file_keys = { "pidfile", "stdout_path", "stderr_path", "access_log" }
 ---@param whole table the same, with what it takes from the top level
 function Look:all(config, whole)
   if config.app then
-    self:app(config.app, whole)
+    self:script("app", config.app, whole)
   end
   if config.working_directory then
     self:directory("working_directory", config.working_directory)
@@ -282,6 +292,9 @@ function M.look(config, origins)
         return entry[key] == nil and config[key] or entry[key]
       end,
     }))
+  end
+  for _, name in ipairs(kinds.sorted_keys(type(config.pools) == "table" and config.pools or {})) do
+    at(kinds.join("pools", name) .. "."):pool(config.pools[name], config)
   end
   return mistakes
 end

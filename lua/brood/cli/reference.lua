@@ -58,9 +58,17 @@ function M.entry(key, name)
   return table.concat(lines, "\n") .. "\n"
 end
 
+local function names_of(key)
+  local names = {}
+  for i, part in ipairs(key.keys or {}) do
+    names[i] = part.name
+  end
+  return key.keys and names or kinds.sorted_keys(key.fields or {})
+end
+
 local function fields_of(key)
   local lines = {}
-  for _, name in ipairs(kinds.sorted_keys(key.fields or {})) do
+  for _, name in ipairs(names_of(key)) do
     lines[#lines + 1] = M.entry(key.fields[name], ("%s.%s"):format(key.name, name))
   end
   return table.concat(lines, "\n")

@@ -1,17 +1,19 @@
 --- `brood run [CONFIG]` and `brood -s APP`: a master in the foreground, until it is told to stop.
 local boot = require "brood.boot"
-local config = require "brood.master.config"
 local core = require "brood.core"
-local daemonize = require "brood.cli.daemonize"
 local E = require "brood.error"
-local inherit = require "brood.master.inherit"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
 local origin = require "brood.master.origin"
-local predecessor = require "brood.master.predecessor"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
+
+local config = lazy.passing "brood.master.config"
+local daemonize = lazy.passing "brood.cli.daemonize"
+local inherit = lazy.passing "brood.master.inherit"
+local predecessor = lazy.room "brood.master.predecessor"
 
 local M = {}
 
@@ -41,7 +43,9 @@ local function tell_failure(master, source, err)
     text = ("%s\n%s"):format(text, config.explain(source.source, others, true))
   end
   log.error(text)
-  predecessor.failed(master, E.text(err))
+  if master.old_pid then
+    predecessor.failed(master, E.text(err))
+  end
   if master.logs:restore() then
     log.error(text)
   end
@@ -98,7 +102,9 @@ local function serve(options, master, daemon)
     return -- it is ending already
   elseif why then
     log.error(why)
-    predecessor.failed(master, why)
+    if master.old_pid then
+      predecessor.failed(master, why)
+    end
     return leave(1, master)
   elseif effective.daemonize and not options.daemonize and daemonize.applies(master, daemon) then
     return leave(daemonize.start(master), master)
@@ -108,7 +114,9 @@ local function serve(options, master, daemon)
   if ok then
     report(master)
     master.logs:settle()
-    predecessor.ready(master)
+    if master.inherited.upgrade then
+      predecessor.ready(master)
+    end
     notify.ready(master)
     if daemon then
       daemonize.serves(daemon, master)
@@ -133,7 +141,9 @@ function M.main(options)
   master.inherited, master.origin = inherited, origin.remember(inherited.program)
   notify.take()
   notify.watch(master)
-  predecessor.attach(master)
+  if inherited.upgrade then
+    predecessor.attach(master)
+  end
   require("brood.master.signals").watch(master)
   if options.daemonize and daemonize.applies(master, daemon) then
     return leave(daemonize.start(master), master)

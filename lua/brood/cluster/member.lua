@@ -1,7 +1,7 @@
 --- What a worker of a cluster is: its process, what it inherits and keeps, and the hooks around
 --- its fork. When one is made, and what becomes of it, is the group's business.
+local await_before_fork = require "brood.group.before_fork"
 local core = require "brood.core"
-local E = require "brood.error"
 local inside = require "brood.cluster.inside"
 local linger = require "brood.cluster.linger"
 local note = require "brood.cluster.note"
@@ -12,8 +12,6 @@ local run_hook = require "brood.hook"
 local serve = require "brood.serve"
 local signals = require "brood.signals"
 local sockets = require "brood.cluster.sockets"
-local task = require "brood.task"
-local timer = require "brood.timer"
 local view = require "brood.cluster.worker"
 
 local QUICK = 2 -- seconds that one which serves nobody yet has before KILL
@@ -93,24 +91,11 @@ local function new_process(self, member)
   })
 end
 
--- Wait for before_fork, but no longer than somebody wants the worker: a stop must not depend on a hook's end, and a
--- start has its start_timeout.
 local function before_fork(self, member)
   local generation = member.generation
   local seconds = generation.hooks.before_fork and generation.options.start_timeout
-  return task.run(nil, "before_fork", function(answer)
-    local done = timer.limit(seconds, function()
-      answer(E.new("timeout", "before_fork has not ended within %g s", seconds))
-    end, answer)
-    member.process = {
-      state = "starting",
-      stop = function()
-        done(E.new("stopped", "told to go before its fork"))
-      end,
-    }
-    task.spawn(function()
-      done(run_hook(generation.hooks, "before_fork", self.master, member.worker))
-    end)
+  return await_before_fork(member, seconds, function()
+    return run_hook(generation.hooks, "before_fork", self.master, member.worker)
   end)
 end
 

@@ -1,6 +1,7 @@
 --- The app of a cluster with `preload`, loaded once in the master before the first fork, so
 --- that its workers share what it built. It is not started here: its `start` and its
 --- listening happen in each worker.
+local collector = require "brood.collector"
 local E = require "brood.error"
 local log = require "brood.log"
 local no_exit = require "brood.no_exit"
@@ -33,15 +34,6 @@ local function set_pause(inherited)
   collectgarbage("setpause", math.min(USUAL, math.ceil(100 + 100 * garbage / live)))
 end
 
--- A piece of garbage that tells of the end of each round.
-local function at_each_round(fn)
-  local sentinel = newproxy(true)
-  getmetatable(sentinel).__gc = function()
-    fn()
-    at_each_round(fn)
-  end
-end
-
 --- In a worker: its garbage is measured against what is its own. An app that has set a pause itself has its way.
 ---@param inherited {size: number, garbage: number} KiB
 function M.tune(inherited)
@@ -51,7 +43,7 @@ function M.tune(inherited)
   end
   set_pause(inherited)
   collectgarbage("restart", -1) -- the threshold is reckoned anew
-  at_each_round(function()
+  collector.at_each_round(function()
     set_pause(inherited)
   end)
 end

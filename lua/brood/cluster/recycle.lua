@@ -4,11 +4,13 @@
 local clock = require "brood.clock"
 local linger = require "brood.cluster.linger"
 local count = require "brood.rules.count"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
-local memory = require "brood.cluster.memory"
 local oldest_first = require "brood.group.oldest_first"
 local restart = require "brood.rules.restart"
 local timer = require "brood.timer"
+
+local memory = lazy.room "brood.cluster.memory"
 
 local M = {}
 

@@ -1,8 +1,6 @@
 --- One worker of a cluster, as hooks and the master's events see it: a view of the
 --- group's member and its process. It starts and stops nothing.
-local core = require "brood.core"
-local E = require "brood.error"
-local log = require "brood.log"
+local become = require "brood.process.become"
 local signals = require "brood.signals"
 
 ---@class brood.ClusterWorker
@@ -67,55 +65,11 @@ function methods:kill(signal)
   return self.member.process:signal(signals.check(signal or "TERM", 2))
 end
 
-local function bad(text)
-  error("worker:user: " .. tostring(text), 3)
-end
-
-local function group_id(name)
-  local found, err = core.privileges.lookup_group(name)
-  return found and found.gid, err
-end
-
--- Half a drop must not serve a single request, nor can it be caught. The master hears of the reason.
-local function give_up(self, err)
-  local at = debug.getinfo(3, "Sl")
-  local reason = E.new(err.code, "%s:%d: worker:user: %s", at.short_src, at.currentline, err.message)
-  local peer = self.member.inner.peer
-  peer:post("failed", reason)
-  if not peer:flush_blocking(1) then
-    log.error(reason)
-  end
-  core.exit(1)
-end
-
 --- In after_fork: become this user and group now, for good. Raises where there is no such user.
 ---@param name string|integer
 ---@param group_name? string|integer default: the user's own
 function methods:user(name, group_name)
-  if not self.member.inner then
-    bad "only in after_fork, where the worker itself runs; here it would be the master's end"
-  elseif rawget(self, "settled") then
-    bad "only in after_fork, before the app is loaded"
-  end
-  local user, err = core.privileges.lookup_user(name)
-  if not user then
-    bad(err)
-  end
-  local gid = user.gid
-  if group_name ~= nil then
-    gid, err = group_id(group_name)
-    if not gid then
-      bad(err)
-    end
-  elseif not gid then
-    bad(("%s has no group of its own: name one"):format(tostring(name)))
-  end
-  local ok
-  ok, err = core.privileges.drop(user.uid, gid, user.name)
-  if not ok then
-    give_up(self, err)
-  end
-  rawset(self, "dropped", true)
+  return become(self, self.member.inner, name, group_name) -- a tail call: it is the caller's line that is blamed
 end
 
 --- What is the same in a table of plain values.

@@ -46,7 +46,9 @@ local function failed(self, member, err, done)
   if not member.reason and not member.tentative and not self:give_up_start(member, err) then
     self.last_error = err
     respawn.trouble(self, member, err.message)
-    failure(self, member, err)
+    if not self.quiet then
+      failure(self, member, err)
+    end
   end
   self:emit("failed", member, err)
   done(err, member)
@@ -77,6 +79,9 @@ local function start(self, member, process, done)
       self:ended(member) -- it never ran, so there is no exit to come
     end
   end)
+  if self.spawned then
+    self.spawned(member)
+  end
 end
 
 --- Start a new member. done(err, member) when it is ready, or has ended without.

@@ -16,7 +16,7 @@ local function adopt(self, member, reason)
 end
 
 -- Slots without anybody, also those that wait for another try with the old kind, or were given up. Tells how many got
--- one, when all are ready or have failed once; who failed is tried again by its slot.
+-- one, when all are ready or have failed twice, as in a roll; who failed is tried again by its slot.
 local function fill(self, done)
   local filled = 0
   local all = join.new(function(err)
@@ -26,9 +26,16 @@ local function fill(self, done)
     if self.state == "running" and slot <= self.size and not self.holders[slot] then
       respawn.forget(self, slot)
       local over = all:branch()
+      local function second(err, member)
+        filled = filled + (member and not err and 1 or 0)
+        over(member and scale.own_failure(self, err, member) or not member and err or nil)
+      end
       self:launch(slot, function(err, member)
+        if scale.own_failure(self, err, member) then
+          return respawn.await(self, slot, second)
+        end
         filled = filled + (err and 0 or 1)
-        over(scale.own_failure(self, err, member))
+        over()
       end)
     end
   end

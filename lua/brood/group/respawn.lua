@@ -8,14 +8,50 @@ local timer = require "brood.timer"
 
 local M = {}
 
+-- Whoever waits for the next try of a slot, if anybody does.
+local function take_waiting(self, slot)
+  local fn = self.awaiting[slot]
+  self.awaiting[slot] = nil
+  return fn or function() end
+end
+
+--- Wait for the next try of a slot whose member has just failed to start: fn(err, member) as its launch tells it, or
+--- fn() where this slot is not tried any more, or is somebody else's business by then.
+---@param self brood.Group
+---@param slot integer
+---@param fn fun(err: brood.Error?, member: brood.Member?)
+function M.await(self, slot, fn)
+  if not self.respawn or self.state ~= "running" then
+    return fn()
+  end
+  self.awaiting[slot] = fn
+end
+
+--- Nobody tries anything any more: the group stops.
+---@param self brood.Group
+function M.stop(self)
+  for slot, retry in pairs(self.retries) do
+    retry:cancel()
+    self.retries[slot] = nil
+  end
+  local awaiting = self.awaiting
+  self.awaiting = {}
+  for _, fn in pairs(awaiting) do
+    fn(E.new("stopped", "%s was stopped", self.name))
+  end
+end
+
 local function schedule(self, slot, delay)
   if self.retries[slot] or self.state ~= "running" or slot > self.size then
     return
   end
   local function go()
     self.retries[slot] = nil
+    local waiting = take_waiting(self, slot)
     if self.state == "running" and slot <= self.size and not self.holders[slot] then
-      self:launch(slot)
+      self:launch(slot, waiting)
+    else
+      waiting()
     end
   end
   if delay <= 0 then
@@ -62,6 +98,7 @@ function M.forget(self, slot)
     self.retries[slot]:cancel()
     self.retries[slot] = nil
   end
+  take_waiting(self, slot)()
 end
 
 -- Those that somebody sends; the others tell of a mistake in the process itself.
@@ -88,6 +125,7 @@ local function give_up(self, member)
     member.process:fault(err)
   end
   self:emit("faulted", member, err)
+  take_waiting(self, member.slot)(err, member)
 end
 
 --- A member that holds its slot has ended, and nobody had told it to go.
@@ -108,7 +146,7 @@ function M.lost(self, member)
   local verdict = restart.exited(policy, clock.now(), uptime, math.random())
   if verdict.action == "faulted" then
     return give_up(self, member)
-  elseif verdict.delay > 0 then
+  elseif verdict.delay > 0 and not self.quiet then
     log.warn(("%s: the next try for worker %d in %.1f s"):format(self.name, member.id, verdict.delay))
   end
   schedule(self, member.slot, verdict.delay)

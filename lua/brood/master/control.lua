@@ -4,13 +4,15 @@ local cause = require "brood.master.cause"
 local core = require "brood.core"
 local E = require "brood.error"
 local http = require "brood.http"
-local inherit = require "brood.master.inherit"
-local json = require "brood.json"
+local lazy = require "brood.lazy"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
 local paths = require "brood.rules.path"
-local routes = require "brood.master.control_routes"
 local uv = require "luv"
+
+local inherit = lazy.passing "brood.master.inherit"
+local json = lazy.room "brood.json"
+local routes = lazy.room "brood.master.control_routes"
 
 ---@class brood.Control
 ---@field address string

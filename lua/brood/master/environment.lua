@@ -1,6 +1,8 @@
 --- What a config and the modules that it loads find: package.loaded, package.path and the globals, as they were before
 --- the first config ran. A reload begins there again, and goes back to what it left when it
---- fails. What is brood's own is never loaded twice.
+--- fails. What is brood's own is never loaded twice, and nothing of it is compiled for one reading.
+local jit = require "jit"
+
 local M = {}
 
 -- There is one loop, and one of each of these rooms.
@@ -23,10 +25,36 @@ local function copy(from)
   return to
 end
 
+-- ---- the compiler ---------------------------------------------------------------------------------------------------
+
+local held = false
+
+--- What brood does to read a config again it does once: to compile it takes longer, and what was compiled is kept. The
+--- config's own code is compiled as it says itself.
+function M.hold_compiler()
+  if jit.status() then
+    jit.off()
+    held = true
+  end
+end
+
+--- It is as before, or as the config wants it.
+function M.release_compiler()
+  if held then
+    held = false
+    jit.on()
+  end
+end
+
+-- ---- modules and globals --------------------------------------------------------------------------------------------
+
 local ours -- by name: what is loaded of brood itself, while a config runs
 
 --- A config is about to run: it may empty package.loaded, to load its own modules anew, and yet require brood's.
 function M.watch()
+  if held then
+    jit.on()
+  end
   ours = {}
   for name, module in next, package.loaded do
     if is_ours(name) then
@@ -40,6 +68,10 @@ end
 
 --- It has run: brood's own modules are where they were.
 function M.mend()
+  if held then
+    held = jit.status() -- it may have turned it off
+    jit.off()
+  end
   local meta = getmetatable(package.loaded)
   if meta and meta.__index == ours then
     setmetatable(package.loaded, nil)
@@ -58,13 +90,13 @@ local function take()
 end
 
 local function apply(to, wanted, skip)
-  for key in next, copy(to) do
+  for key in next, to do
     if wanted[key] == nil and not (skip and skip(key)) then
       rawset(to, key, nil)
     end
   end
   for key, value in next, wanted do
-    if not (skip and skip(key)) then
+    if rawget(to, key) ~= value and not (skip and skip(key)) then
       rawset(to, key, value)
     end
   end

@@ -1,9 +1,11 @@
 --- What an old master hands to the new one: its listening sockets with all that is known of them, and at its end the
 --- socket files. It starts and closes nothing; the other side is master.inherit.
 local core = require "brood.core"
-local inherit = require "brood.master.inherit"
 local json = require "brood.json"
-local passed = require "brood.rules.passed"
+local lazy = require "brood.lazy"
+
+local inherit = lazy.passing "brood.master.inherit"
+local passed = lazy.passing "brood.rules.passed"
 
 local M = {}
 

@@ -97,7 +97,7 @@ end
 function M.running(master)
   local list = {}
   for worker, queue in pairs(master.hooking) do
-    list[#list + 1] = ("%s of %s worker %d"):format(queue[1].name, worker.cluster, worker.id)
+    list[#list + 1] = ("%s of %s worker %d"):format(queue[1].name, worker.cluster or worker.pool, worker.id)
   end
   table.sort(list)
   return list

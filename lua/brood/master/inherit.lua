@@ -6,10 +6,12 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local files = require "brood.files"
-local json = require "brood.json"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
-local passed = require "brood.rules.passed"
 local uv = require "luv"
+
+local json = lazy.room "brood.json"
+local passed = lazy.passing "brood.rules.passed"
 
 local M = {}
 

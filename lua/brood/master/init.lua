@@ -7,16 +7,18 @@ local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
+local lazy = require "brood.lazy"
 local listeners = require "brood.master.listeners"
 local log = require "brood.log"
 local logs = require "brood.master.logs"
 local scale = require "brood.master.scale"
-local start = require "brood.master.start"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local transition = require "brood.master.transition"
-local upgrade = require "brood.master.upgrade"
+
+local start = lazy.passing "brood.master.start"
+local upgrade = lazy.room "brood.master.upgrade"
 
 ---@class brood.Master: brood.Emitter
 ---@field pid integer
@@ -24,7 +26,8 @@ local upgrade = require "brood.master.upgrade"
 ---@field config brood.EffectiveConfig? nil while a config that is a function runs
 ---@field clusters table<string, brood.WebCluster> by name
 ---@field workers brood.ClusterWorker[] those that are alive
----@field pools table<string, table> by name
+---@field pools table<string, brood.NamedPool> by name
+---@field keeper brood.MasterPools? of the pools, once a config has had some
 ---@field services table<string, table> by name
 ---@field failure brood.Error? why it could not start
 ---@field old_pid integer? in the new master of an upgrade the old one's, until that is gone
@@ -80,7 +83,9 @@ function Master:start(config, cb)
   self.config = config
   return task.run(cb, "master:start", function(done)
     supervised.adopt_orphans()
-    task.spawn(start, self, done)
+    task.spawn(function()
+      start(self, done)
+    end)
   end)
 end
 
@@ -202,7 +207,7 @@ function Master:reload(cb)
   check_here(self, "reload")
   local why = cause.note()
   return task.run(cb, "master:reload", function(done)
-    if upgrade.is_taken_back(self, why) then
+    if self.successor and upgrade.is_taken_back(self, why) then
       return scale.step(self, 1, done)
     end
     transition.wish(self, "reload", function(wish, over)
@@ -253,6 +258,7 @@ function Master:status()
     status.clusters[name].listen = self.listeners:addresses(name)
     status.clusters[name].drained = self.drained[name] == true
   end
+  status.pools = self.keeper and self.keeper:status(now) or {}
   -- What a reload has left out, or is still trying, may have workers as well.
   for _, web in ipairs(self.leaving) do
     local other = web:status(now)
@@ -276,11 +282,17 @@ function M.new(options)
     inherited = { sockets = {} },
     stoppers = {}, waiters = {}, hooking = {}, excuses = setmetatable({}, { __mode = "k" }), terminals = {},
     state = "starting", started_at = clock.unix(), listeners = listeners.new(function(listener)
-      upgrade.let_go(self, listener)
+      if self.successor then
+        return upgrade.let_go(self, listener)
+      end
+      listener:close()
     end),
     log_format = options and options.log_format or "text", logs = logs.new(function(list)
       for _, web in ipairs(clusters.every(self)) do
         web:reopen(list)
+      end
+      if self.keeper then
+        self.keeper:reopen(list)
       end
     end),
   }, Master)

@@ -1,7 +1,7 @@
 --- The line between an old and a new master during an upgrade. What travels over it are named messages with a value
 --- and perhaps a descriptor, so that rooms which come later (pools, services) add names to a
 --- table, and a master of another version passes over those it does not know. What a message means
---- is decided by the rooms that handle it; this one starts and ends nothing.
+--- that only one side sends is decided by the room that handles it; this one starts and ends nothing.
 local clusters = require "brood.master.clusters"
 local log = require "brood.log"
 
@@ -65,5 +65,25 @@ function M.alone(master)
     end
   end
 end
+
+-- ---- what either side may say ---------------------------------------------------------------------------------------
+
+-- Workers of both accept from the same sockets.
+M.handle("look", function(master)
+  for _, web in ipairs(clusters.every(master)) do
+    for _, member in pairs(web.group.members) do
+      if member.process.post then
+        member.process:post "look"
+      end
+    end
+  end
+end)
+
+-- The old master accepts no more operators; or the new one has left the place where both did.
+M.handle("accept", function(master)
+  if master.control then
+    master.control:accept(master)
+  end
+end)
 
 return M

@@ -1,13 +1,15 @@
 --- The listening sockets of a master: opened once, kept by the address that the config names, and lent to
 --- the clusters that name them. Another config is a plan first: what is new is opened, and
 --- nothing is closed before the plan is committed and the workers that used it were told to go.
-local change = require "brood.master.listeners_change"
 local core = require "brood.core"
 local E = require "brood.error"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
 local merged = require "brood.rules.merged"
 local task = require "brood.task"
 local uv = require "luv"
+
+local change = lazy.passing "brood.master.listeners_change"
 
 --- What one entry of `listen` stands for: one socket that all workers share, or one for each slot.
 ---@class brood.Endpoint

@@ -4,7 +4,7 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local merged = require "brood.rules.merged"
-local passed = require "brood.rules.passed"
+local passed = require("brood.lazy").passing "brood.rules.passed"
 local resolved = require "brood.listen_entry"
 
 ---@class brood.ListenersPlan

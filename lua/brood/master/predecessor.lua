@@ -1,12 +1,14 @@
 --- The new master's view of the old one, from whom it has its sockets: what it tells it, what becomes its
 --- own when the old one goes, and what it does meanwhile. The old one's view is master.upgrade.
 local E = require "brood.error"
-local inherit = require "brood.master.inherit"
+local lazy = require "brood.lazy"
 local line = require "brood.master.line"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
 local peer = require "brood.peer"
 local pidfile = require "brood.master.pidfile"
+
+local inherit = lazy.passing "brood.master.inherit"
 
 local M = {}
 
@@ -112,13 +114,6 @@ function M.hear_all(master)
     master.predecessor:read_now()
   end
 end
-
--- The old master accepts no more operators; or the new one has left the place where both did.
-line.handle("accept", function(master)
-  if master.control then
-    master.control:accept(master)
-  end
-end)
 
 -- It is going for good: what is on disk is ours.
 line.handle("files", function(master)

@@ -20,7 +20,7 @@ end
 
 local steps = {
   { "read", "the config" }, { "directory" }, { "pidfile" }, { "logs" }, { "listen" }, { "control" }, { "clusters" },
-  { "on_start", "on_start" }, { "collect" }, { "try" },
+  { "on_start", "on_start" }, { "collect" }, { "pools" }, { "try" },
 }
 
 -- A step that may take as long as it likes says so now and then.
@@ -81,6 +81,13 @@ local function replace(self, done)
     each.change:commit(function(err, n)
       replaced = replaced + ((err and err.replaced or n) or 0)
       over(err and E.of(each.web.name, err))
+    end)
+  end
+  for _, trial in ipairs(self.pool_trials or {}) do
+    local over = all:branch()
+    trial:commit(function(err, n)
+      replaced = replaced + ((err and err.replaced or n) or 0)
+      over(err and E.of(trial.pool.name, err))
     end)
   end
   all.all_begun()
@@ -177,12 +184,13 @@ local function tell(self, began, err, replaced)
   else
     log.info(("reloaded in %.2f s: %s new"):format(clock.now() - began, workers))
   end
-  core.release_modules()
+  self:tidy()
   self.master:emit("reloaded", err)
 end
 
 local function fail(self, err)
   self:put_back()
+  self:tidy()
   remember(self.master, err)
   log.error(("the reload failed, all goes on as before: %s"):format(E.text(err)))
   self.master:emit("reloaded", err)
@@ -199,6 +207,7 @@ return function(master, wish, why, done)
   local self = Reload.new(master, wish)
   wish.cancel = function()
     self:put_back()
+    self:tidy()
     master:emit("reloaded", called_off())
   end
   log.info("reloading" .. why)

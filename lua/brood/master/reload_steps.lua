@@ -15,7 +15,11 @@ local no_exit = require "brood.no_exit"
 local pidfile = require "brood.master.pidfile"
 local signals = require "brood.master.signals"
 local task = require "brood.task"
+local timer = require "brood.timer"
 local uv = require "luv"
+
+local MUCH = 1536 -- KiB that a config may leave over before workers are forked: soon each has as much of its own
+local LATER = 0.1 -- seconds
 
 ---@class brood.Reload
 ---@field master brood.Master
@@ -28,17 +32,46 @@ local uv = require "luv"
 ---@field changes { web: brood.WebCluster, change: brood.Change }[]
 ---@field born brood.WebCluster[] clusters that are new
 ---@field order brood.WebCluster[]
+---@field memory number KiB that were in use before
 local Reload = {}
 Reload.__index = Reload
+
+-- What was compiled of a config's code, and of what reads it, holds on to that code: each reload would leave some
+-- behind.
+local function collect()
+  jit.flush()
+  collectgarbage()
+end
+
+local tidying -- the timer
+
+local function no_tidying()
+  if tidying then
+    tidying:cancel()
+    tidying = nil
+  end
+end
 
 --- Nothing has been done yet.
 ---@param master brood.Master
 ---@param wish brood.Wish
 ---@return brood.Reload
 function Reload.new(master, wish)
+  no_tidying()
   return setmetatable({
     master = master, wish = wish, former = master.config, undo = {}, commits = {}, changes = {}, born = {}, order = {},
+    memory = collectgarbage "count",
   }, Reload)
+end
+
+--- It is over: what it has left behind goes, a little later, so that the workers which go need not wait for that.
+function Reload:tidy() -- luacheck: ignore 212
+  no_tidying()
+  tidying = timer.after(LATER, function()
+    tidying = nil
+    collect()
+    core.release_memory()
+  end):unref()
 end
 
 -- One that was called off while a step of it waited has been undone already, but for that step.
@@ -99,7 +132,9 @@ end
 function Reload:read()
   self:or_else(environment.fresh())
   mark_listeners(self)
+  environment.hold_compiler()
   local ok, effective, err = no_exit.call(examine, self)
+  environment.release_compiler()
   if not ok then
     return nil, effective
   end
@@ -252,12 +287,29 @@ function Reload:on_start()
   return ok and err == nil, err
 end
 
--- Garbage would be copied into every worker. What was compiled of a config's code, and of what reads it, holds on to
--- that code: each reload would leave some behind.
-function Reload:collect() -- luacheck: ignore 212
-  jit.flush()
-  collectgarbage()
+-- What a config has left over would be copied into every worker. To look for a little of it takes longer than all else
+-- here: that is done when the workers are new.
+function Reload:collect()
+  if collectgarbage "count" - self.memory > MUCH then
+    collect()
+  end
   return true
+end
+
+-- One worker of each pool, before the clusters: their new workers may have jobs for new ones at once.
+function Reload:pools()
+  local master = self.master
+  if not master.keeper then
+    if next(self.config.pools) == nil then
+      return true
+    end
+    local err
+    master.keeper, err = require("brood.master.pools").new(master)
+    if not master.keeper then
+      return nil, err
+    end
+  end
+  return master.keeper:prepare(self)
 end
 
 -- All at once; the first that fails ends it.

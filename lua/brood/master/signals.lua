@@ -5,6 +5,7 @@ local cause = require "brood.master.cause"
 local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
 local scale = require "brood.master.scale"
@@ -12,9 +13,10 @@ local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
-local upgrade = require "brood.master.upgrade"
 local uv = require "luv"
 local wishes = require "brood.rules.wishes"
+
+local upgrade = lazy.room "brood.master.upgrade"
 
 local M = {}
 
@@ -52,7 +54,7 @@ local function ignore() end
 ---@type table<string, fun(master: brood.Master, signal: string)>
 M.actions = {
   quit = function(master, signal)
-    if not upgrade.keep_quit(master, signal) then
+    if not master.successor or not upgrade.keep_quit(master, signal) then
       master:quit(ignore)
     end
   end,

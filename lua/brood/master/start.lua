@@ -7,8 +7,8 @@ local control = require "brood.master.control"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
-local inherit = require "brood.master.inherit"
 local join = require "brood.join"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
 local signals = require "brood.master.signals"
 local stop = require "brood.master.stop"
@@ -17,7 +17,10 @@ local task = require "brood.task"
 local timer = require "brood.timer"
 local transition = require "brood.master.transition"
 
+local inherit = lazy.passing "brood.master.inherit"
+
 local DAY = 86400
+local SETTLED = 1 -- seconds after a start in which all that follows from it has been done
 
 local function called_off()
   return E.new("stopped", "stopped before it had started")
@@ -87,11 +90,25 @@ local function on_start(self)
   return err == nil, err
 end
 
+-- Before the first fork, for whoever is forked is to know their names.
+local function make_pools(self)
+  if next(self.config.pools) == nil then
+    return true
+  end
+  local err
+  self.keeper, err = require("brood.master.pools").new(self)
+  if not self.keeper then
+    return nil, err
+  end
+  return self.keeper:begin()
+end
+
 local COLLECT = 1000 -- percent of what was allocated that each step of the collector looks at
 
 -- Garbage would be copied into every worker, and its amount put off their first round of collecting. A round that takes
 -- its time lets the heap grow meanwhile, by half again: short ones do the same work.
 local function settle()
+  lazy.forget()
   collectgarbage("setstepmul", COLLECT)
   collectgarbage()
   collectgarbage()
@@ -106,7 +123,7 @@ end
 
 local steps = {
   enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, settle_sockets, on_start,
-  settle,
+  make_pools, settle,
 }
 
 local function prepare(self)
@@ -140,13 +157,23 @@ local function fail(self, err)
   end
 end
 
+-- They come before the clusters, whose apps may have jobs for them at once.
+local function start_pools(self)
+  if not self.keeper then
+    return true
+  end
+  return task.run(nil, "pools", function(done)
+    self.keeper:start(self.keeper.list, done)
+  end)
+end
+
 -- All at once; one that cannot start ends the others as well, however far they are.
 local function start_clusters(self, done)
   local all = join.new(function()
     if self.state == "starting" then
       self.state = "ready"
       self.held = timer.every(DAY, function() end) -- it stays, though it may have no worker and no control server
-      core.release_modules() -- what is still to be loaded is little
+      timer.after(SETTLED, core.release_memory):unref()
       self:emit("ready")
       done()
       transition.pump(self)
@@ -168,6 +195,9 @@ local function run(self, done)
   self.transitions.starting = coroutine.running()
   signals.apply(self)
   local ok, err = prepare(self)
+  if ok then
+    ok, err = start_pools(self)
+  end
   if self.state == "stopped" then
     stop.release(self) -- what was opened since
   elseif not ok then

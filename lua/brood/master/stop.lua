@@ -1,16 +1,19 @@
 --- How a master ends: its clusters first, then the hooks that still run and on_stop,
 --- then what it has open. Who asks for it, and how often, is brood.master's business.
+local clock = require "brood.clock"
 local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
 local join = require "brood.join"
+local lazy = require "brood.lazy"
 local log = require "brood.log"
-local predecessor = require "brood.master.predecessor"
 local task = require "brood.task"
 local timer = require "brood.timer"
 local transition = require "brood.master.transition"
-local upgrade = require "brood.master.upgrade"
+
+local predecessor = lazy.room "brood.master.predecessor"
+local upgrade = lazy.room "brood.master.upgrade"
 
 local M = {}
 
@@ -29,8 +32,12 @@ end
 --- Sockets and socket files are the last to go: they belong to the master alone.
 ---@param self brood.Master
 function M.release(self)
-  predecessor.hear_all(self)
-  upgrade.hear_all(self)
+  if self.old_pid then
+    predecessor.hear_all(self)
+  end
+  if self.successor then
+    upgrade.hear_all(self)
+  end
   if self.held then
     self.held:cancel()
     self.held = nil
@@ -101,6 +108,15 @@ local function finish(self)
   end)
 end
 
+-- The clusters are gone: jobs have what is left of graceful_timeout.
+local function end_pools(self, done)
+  if not self.keeper then
+    return done()
+  end
+  local patience = self.config and self.config.graceful_timeout
+  self.keeper:stop(patience and self.stop_began + patience or math.huge, done)
+end
+
 --- Begin to stop, or go on quicker than before; done() when all has ended.
 ---@param self brood.Master
 ---@param how "stop"|"terminate" the cluster's method
@@ -113,13 +129,19 @@ function M.begin(self, how, done)
   local first = self.state ~= "stopping"
   self.state = "stopping"
   if first then
+    self.stop_began = clock.now()
     self:emit("stopping")
     transition.stop(self) -- what a reload has tried is undone
-    predecessor.leaving(self)
+    if self.old_pid then
+      predecessor.leaving(self)
+    end
     -- Idle connections may ask once more where somebody serves on the same sockets: the new master, or the old one.
-    self.elsewhere = upgrade.hand_over(self) or self.old_pid ~= nil
+    self.elsewhere = self.successor and upgrade.hand_over(self) or self.old_pid ~= nil
     -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait.
     self.listeners:close()
+  end
+  if self.keeper and how == "terminate" then
+    self.keeper:hurry()
   end
   if self.cut and how == "terminate" then
     return self.cut()
@@ -131,7 +153,9 @@ function M.begin(self, how, done)
     web[how](web, one_less)
   end, function()
     if first then
-      finish(self)
+      end_pools(self, function()
+        finish(self)
+      end)
     end
   end)
 end

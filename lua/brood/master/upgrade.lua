@@ -1,7 +1,6 @@
 --- USR2: a new master, of whatever program is now in this one's place, on the same listening sockets. Both serve until
 --- one of them is told to go. This is the old master's side: it starts the new one, watches it, and takes
 --- everything back when that one fails or goes. What the new one knows of it is master.predecessor.
-local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local E = require "brood.error"
 local handover = require "brood.master.handover"
@@ -368,17 +367,6 @@ line.handle("progress", of_successor(function(master, successor)
     arm(master, successor)
   end
 end))
-
--- Workers of both accept from the same sockets.
-line.handle("look", function(master)
-  for _, web in ipairs(clusters.every(master)) do
-    for _, member in pairs(web.group.members) do
-      if member.process.post then
-        member.process:post "look"
-      end
-    end
-  end
-end)
 
 -- These sockets are in use there, as numbers that it found them under.
 line.handle("claimed", of_successor(function(_, successor, value)

@@ -8,8 +8,11 @@ local E = require "brood.error"
 local log = require "brood.log"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
+local uv = require "luv"
 
-local M = {}
+local M = {
+  worker = nil, ---@type brood.Worker? in a child: its line to its parent, whether or not its users know of one
+}
 
 -- Copies first, above everything, so that no target is overwritten before it was read. What was opened for this
 -- alone is closed; a descriptor of the user's may be of use to main as well.
@@ -32,13 +35,12 @@ local function arrange_stdio(pairs_, opened)
 end
 
 local function apply(o, env)
-  for name in pairs(core.posix.environ()) do
-    if env[name] == nil then
-      require("luv").os_unsetenv(name)
-    end
-  end
   for name, value in pairs(env) do
-    require("luv").os_setenv(name, value)
+    if value then
+      uv.os_setenv(name, value)
+    elseif os.getenv(name) then
+      uv.os_unsetenv(name)
+    end
   end
   if o.umask then
     core.posix.umask(o.umask)
@@ -86,7 +88,8 @@ local function fail(worker, err)
 end
 
 --- Become the child that `plan` describes.
----@param plan table name, main, id, master, channel, stdio (brood.Stdio), options, env, grouped
+---@param plan table name, main, id, master, channel, stdio (brood.Stdio), options, grouped,
+--- env (what is other than ours)
 function M.run(plan)
   local o = plan.options
   local worker
@@ -97,13 +100,13 @@ function M.run(plan)
       end
       arrange_stdio(plan.stdio.fds, plan.stdio.opened)
       worker = require("brood.worker").attach(plan.channel)
-      brood.worker = worker
+      brood.worker, M.worker = worker, worker
       apply(o, plan.env)
       -- Before privileges go: the after_fork of a cluster, which may have given them up itself.
       if not (o.prepare and o.prepare(worker)) then
         M.drop(plan.id)
       end
-      M.guard_master(o.stop_timeout or 30, plan.master)
+      M.guard_master(o.guard or o.stop_timeout or 30, plan.master)
       core.unblock_signals()
       if o.ready == "spawn" then
         worker:ready() -- all that it was asked to be, it is

@@ -128,6 +128,23 @@ function M.extend(process, run, seconds)
   end
 end
 
+--- stop_timeout has changed while it stops: it counts from now on.
+---@param process brood.Process
+---@param run table
+function M.limit(process, run)
+  local patience = process.options.stop_timeout
+  if run.killed or not run.asked then
+    return
+  elseif patience == 0 then
+    M.kill(run)
+  elseif patience then
+    arm_kill(process, run, patience)
+  elseif run.stop_timer then
+    run.stop_timer:cancel()
+    run.stop_timer = nil
+  end
+end
+
 --- Ask the child to end, and KILL it when it has not after stop_timeout.
 ---@param process brood.Process
 ---@param run table

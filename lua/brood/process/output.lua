@@ -19,8 +19,8 @@ M.LINE_MAX = 65536 -- a longer line comes in pieces of this size
 local Output = {}
 Output.__index = Output
 
-local function deliver(self, piece)
-  local ok, err = task.call(self.reader, piece)
+local function deliver(self, piece, reader)
+  local ok, err = task.call(reader or self.reader, piece)
   if not ok then
     core.uncaught(("%s: output function: %s"):format(self.name, E.text(err)))
   end
@@ -64,6 +64,9 @@ local function finish(self)
   self.rest, self.from = "", 1
   if last ~= "" then
     deliver(self, last)
+  end
+  if type(self.raw) == "function" then
+    deliver(self, nil, self.raw)
   end
   self.ended = true
   self.poll:close()
@@ -124,6 +127,11 @@ function Output:watch()
   end)
 end
 
+--- Read what is there now, unless that is under way.
+function Output:look()
+  drain(self)
+end
+
 --- The child has ended: read what is left, then call fn. A pipe that a stray process still holds is not waited for.
 ---@param fn fun()
 function Output:close(fn)
@@ -159,7 +167,7 @@ end
 ---@param name string for messages
 ---@param fd integer
 ---@param reader fun(piece: string) called in a task, one piece after the other
----@param raw? boolean pieces as they come, in place of lines
+---@param raw? boolean|fun() pieces as they come, in place of lines; a function is called at the end of them
 ---@return brood.Output?, brood.Error? err the descriptor is then still the caller's
 function M.new(name, fd, reader, raw)
   local poll, why, code = uv.new_poll(fd)

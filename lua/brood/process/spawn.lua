@@ -6,14 +6,16 @@ local E = require "brood.error"
 local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
 local fork = require "brood.fork"
-local input = require "brood.process.input"
+local lazy = require "brood.lazy"
 local merged = require "brood.rules.merged"
-local notify_protocol = require "brood.process.notify"
 local options = require "brood.options"
-local output = require "brood.process.output"
 local ready = require "brood.process.ready"
 local signals = require "brood.signals"
 local stdio = require "brood.process.stdio"
+
+local input = lazy.room "brood.process.input"
+local notify_protocol = lazy.room "brood.process.notify"
+local output = lazy.room "brood.process.output"
 
 local M = {}
 
@@ -60,6 +62,9 @@ local spec = {
   kill_group = { type = "boolean", default = true },
   survive = { type = "boolean", default = false },
 }
+
+--- What Process.new takes, for those that take the same and more.
+M.spec = spec
 
 local function bad(level, fmt, ...)
   error(fmt:format(...), level + 1)
@@ -138,7 +143,7 @@ end
 -- What says how our own supervisor talks to us is not the child's.
 local OURS_ALONE = {
   "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_CHANNEL_FD",
-  "BROOD_UPGRADE",
+  "BROOD_CHANNEL", "BROOD_STOP_TIMEOUT", "BROOD_UPGRADE",
 }
 
 -- Whether the child's environment is ours as it stands: then it need not be copied for every start.
@@ -161,11 +166,11 @@ local function describe_sockets(sockets, env)
   env.LISTEN_FDS, env.LISTEN_FDNAMES = tostring(#sockets), table.concat(names, ":")
 end
 
--- Our environment with the additions, as a map.
-local function environment(self, run)
-  local env = merged(self.options.environ or core.posix.environ())
+-- What its environment has that ours has not: values, and false for what it lacks.
+local function changes(self, run)
+  local env = {}
   for _, name in ipairs(OURS_ALONE) do
-    env[name] = nil
+    env[name] = false
   end
   if run.notify then
     env.NOTIFY_SOCKET = run.notify:path()
@@ -180,11 +185,16 @@ local function environment(self, run)
     describe_sockets(self.options.sockets, env)
   end
   for name, value in pairs(self.options.env or {}) do
-    if value == false then
-      env[name] = nil
-    else
-      env[name] = tostring(value)
-    end
+    env[name] = value and tostring(value)
+  end
+  return env
+end
+
+-- Our environment with these, as a map.
+local function environment(self, run)
+  local env = merged(self.options.environ or core.posix.environ())
+  for name, value in pairs(changes(self, run)) do
+    env[name] = value or nil
   end
   return env
 end
@@ -288,10 +298,11 @@ local function start_function(self, run, files, id)
   for _, fd in ipairs(o.keep or {}) do
     keep[#keep + 1] = fd
   end
+  require "brood.worker" -- once, here, in place of once in each child
   local pid, err = fork.main(keep, function()
     child.run {
       name = self.name, main = o.main, id = id, master = master, channel = run.child_channel,
-      stdio = files, options = o, env = environment(self, run), grouped = run.grouped,
+      stdio = files, options = o, env = changes(self, run), grouped = run.grouped,
     }
   end)
   if not pid then
@@ -303,7 +314,7 @@ end
 -- Messages of the child reach the listeners of the process.
 local function attach_peer(self, run)
   local peer, err = require("brood.peer").new(run.our_channel, {
-    role = "parent", name = self.name, target = self,
+    role = "parent", name = self.name, target = self.options.target or self,
     disconnect = function() end, -- its exit tells as much
     overflow = function()
       self:kill_now()
@@ -351,7 +362,7 @@ local function attach(self, run, files)
     files.stdin = nil
   end
   if run.our_channel then
-    return attach_peer(self, run)
+    return (self.options.attach or attach_peer)(self, run)
   end
   return true
 end
@@ -371,7 +382,7 @@ function M.start(self, run)
   end
   run.grouped = o.kill_group and o.stdin ~= "inherit"
   local ok, proc = true, nil
-  if o.main or o.ready == "channel" then
+  if o.main or o.attach or o.ready == "channel" then
     ok, err = open_channel(run)
   end
   if ok and o.ready == "notify" then

@@ -12,9 +12,10 @@ local M = {}
 ---@field room integer
 ---@field ordered? boolean handled only after the messages that came before it
 ---@field carries? "error" the value is an error table and arrives as one
+---@field raw? boolean bytes of brood's own, which only their handler can read: sent and handed over as they are
 
 --- The rooms, as numbers on the wire.
-M.rooms = { channel = 0, process = 1, worker = 2, user = 3, master = 4 }
+M.rooms = { channel = 0, process = 1, worker = 2, user = 3, master = 4, pool = 5, remote = 6 }
 
 --- Larger numbers are bulk: they wait while the other side asks for it; the others never do.
 M.BULK = 128
@@ -33,6 +34,8 @@ local list = {
   { name = "stopped", number = 19, sender = "child", room = "process" }, -- what it had to do at its end is done
   { name = "stop_failed", number = 20, sender = "child", room = "process", carries = "error" },
 
+  { name = "begun", number = 21, sender = "child", room = "process" }, -- a Child's script; value: { title =, once = }
+
   -- room worker: a cluster's workers
   { name = "stats", number = 32, sender = "child", room = "worker" }, -- value: a table of counters
   { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a file; value: {target = fd}
@@ -44,6 +47,16 @@ local list = {
 
   -- room master: an old and a new one, of different versions perhaps; what is told has a name, and so needs no type
   { name = "master", number = 48, sender = "both", room = "master" }, -- value: { name =, value = }, see master.line
+
+  -- room pool: jobs for a worker of a pool, and what has become of them; see core.jobs
+  { name = "jobs", number = 56, sender = "parent", room = "pool", raw = true },
+  { name = "results", number = 57, sender = "child", room = "pool", raw = true },
+
+  -- room remote: what a process asks of its master, and is told by it; see brood.remote
+  { name = "call", number = 64, sender = "child", room = "remote" }, -- value: { id, room, method, n, ... }
+  { name = "answer", number = 65, sender = "parent", room = "remote" }, -- { id, true, n, ... } or { id, false, error }
+  { name = "order", number = 66, sender = "child", room = "remote" }, -- value: { room, method, n, ... }
+  { name = "event", number = 67, sender = "parent", room = "remote" }, -- value: { room, what, value }
 
   -- room user: what users send
   { name = "message", number = 128, sender = "both", room = "user" },

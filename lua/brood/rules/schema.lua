@@ -6,6 +6,7 @@ local clusters = require "brood.rules.clusters"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local places = require "brood.rules.schema_places"
+local pool_options = require "brood.rules.pool_options"
 
 local M = {
   keys = keys.keys,
@@ -101,6 +102,26 @@ of_config.clusters = {
   end,
 }
 
+-- An entry has all that `Pool.new` takes, with the same defaults.
+of_config.pool_entry = {
+  expected = "a table with worker =",
+  many = function(spec, value, where, report)
+    if type(value) ~= "table" then
+      return kinds.wrong(spec, value, where, report)
+    end
+    return kinds.record(pool_options.fields, value, where, report, pool_options.order)
+  end,
+}
+
+of_config.pools = {
+  expected = "a table of pools by name, each a table with worker =",
+  many = function(_, value, where, report)
+    return kinds.check({
+      type = "map", of = { type = "pool_entry" }, expected = of_config.pools.expected,
+    }, value, where, report)
+  end,
+}
+
 of_config.signals = require "brood.rules.schema_signals"
 
 for name, kind in pairs(of_config) do
@@ -114,10 +135,11 @@ function M.forget()
     kinds.kinds[name] = nil
   end
   for name in pairs(package.loaded) do
-    if name:match("^brood%.rules%.schema") or name == "brood.rules.clusters" then
+    if name:match("^brood%.rules%.schema") then
       package.loaded[name] = nil
     end
   end
+  package.loaded["brood.rules.clusters"], package.loaded["brood.rules.pool_options"] = nil, nil
 end
 
 -- ---- the rules between keys ---------------------------------------------------------------------------------------
@@ -185,6 +207,7 @@ end
 ---@field start_timeout number|false
 ---@field control? {address: string?}|false nil: the default place
 ---@field clusters? table<string, table> what each entry itself says
+---@field pools? table<string, brood.PoolOptions> by name, complete
 ---@field before_fork? fun(master: table, worker: table)
 ---@field after_fork? fun(master: table, worker: table)
 ---@field worker_ready? fun(master: table, worker: table)
@@ -199,14 +222,25 @@ end
 ---@field owner? string|integer
 ---@field group? string|integer
 
+-- What an entry cannot have, though the top level has it; or what it is called here.
+local function improve_unknown(mistake, top)
+  local leaf = mistake.key:match("^clusters[^%s]+%.([%a_][%w_]*)$") or mistake.key:match("^pools[^%s]+%.([%a_][%w_]*)$")
+  if leaf and top == "clusters" and keys.fields[leaf] then
+    mistake.kind, mistake.problem = "conflict", "is the master's own: only the top level takes it"
+  elseif leaf and top == "pools" and keys.of_workers[leaf] then
+    mistake.kind, mistake.problem = "conflict", "is the top level's, and holds for the workers of pools as well"
+  elseif top == "pools" then
+    mistake.suggestion = leaf and keys.pools_called_elsewhere[leaf] or mistake.suggestion
+  else
+    mistake.suggestion = keys.called_elsewhere[leaf or mistake.key] or mistake.suggestion
+  end
+end
+
 local function reporter(mistakes, origins)
   return function(mistake, origin)
     local top = mistake.key:match("^[%a_][%w_]*")
-    local leaf = mistake.key:match("^clusters[^%s]+%.([%a_][%w_]*)$") or mistake.key
-    if mistake.kind == "unknown" and leaf ~= mistake.key and keys.fields[leaf] then
-      mistake.kind, mistake.problem = "conflict", "is the master's own: only the top level takes it"
-    elseif mistake.kind == "unknown" then
-      mistake.suggestion = keys.called_elsewhere[leaf] or mistake.suggestion
+    if mistake.kind == "unknown" then
+      improve_unknown(mistake, top)
     end
     if origin == nil then
       origin = origins[top]

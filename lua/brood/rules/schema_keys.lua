@@ -6,6 +6,7 @@
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
 local merged = require "brood.rules.merged"
+local pool_options = require "brood.rules.pool_options"
 
 local M = {}
 
@@ -16,6 +17,7 @@ local M = {}
 ---@field doc string
 ---@field default_doc? string where the default is computed
 ---@field options? string[][] of the command line: { "-w N", documentation where the key's own does not do }
+---@field keys? brood.Key[] of a key that holds tables by name: what each takes, in the order of the reference
 ---@field environ? string the variable that is looked at when the config does not say
 
 --- The mode of a Unix socket that says none: who may connect is the business of its folder.
@@ -231,8 +233,10 @@ M.keys = {
     example = '{ admin = { app = "admin.lua", listen = "127.0.0.1:9000", workers = 1 } }',
   },
   {
-    name = "pools", type = "map", of = { type = "table" }, available = false, default = {},
-    doc = "job pools by name", example = '{ thumbs = { worker = "thumbs.lua" } }',
+    name = "pools", type = "pools", default = {}, fields = pool_options.fields, keys = pool_options.keys,
+    doc = "job pools by name: processes that do one job after the other, started before the clusters; every process "
+      .. "here reaches one with `brood.pool(name)`",
+    example = '{ thumbs = { worker = "thumbs.lua", max_processes = 4 } }',
   },
   {
     name = "services", type = "map", of = { type = "table" }, available = false, default = {},
@@ -275,6 +279,23 @@ end
 
 --- Whether "fd:NAME" in listen can be used; what it means is known either way.
 M.fd_available = true
+
+--- What the top level says of the workers of pools too.
+---@type table<string, true>
+M.of_workers = {
+  user = true, group = true, umask = true, limits = true, env = true, working_directory = true, before_fork = true,
+  after_fork = true, worker_ready = true, worker_exit = true,
+}
+
+--- What may be thought an option of a pool, for the suggestion.
+---@type table<string, string>
+M.pools_called_elsewhere = {
+  app = "worker", command = "worker", script = "worker", file = "worker", path = "worker", handler = "worker",
+  workers = "max_processes", processes = "max_processes", size = "max_processes", concurrency = "max_processes",
+  count = "max_processes", max_workers = "max_processes", timeout = "timeout_working",
+  start_timeout = "timeout_initializing", max_requests = "max_jobs_per_process", max_jobs = "max_jobs_per_process",
+  attempts = "retries", ttl = "result_ttl",
+}
 
 --- What other servers call the same thing, for the suggestion.
 ---@type table<string, string>

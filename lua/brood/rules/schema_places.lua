@@ -4,6 +4,7 @@ local address = require "brood.rules.address"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local paths = require "brood.rules.path"
+local pool_options = require "brood.rules.pool_options"
 
 local M = {}
 
@@ -103,6 +104,16 @@ local function place_listeners(list, where, taken, directory, report)
   end
 end
 
+local function place_pool(pool, context)
+  local worker = pool.worker
+  if type(worker) == "string" then
+    pool.worker = paths.absolute(context.directory, worker)
+  elseif type(worker) == "table" and worker.cwd then
+    worker.cwd = paths.absolute(context.directory, worker.cwd)
+  end
+  pool.max_processes = pool.max_processes or context.cpus and pool_options.max_processes(context.cpus)
+end
+
 --- Make paths and addresses absolute, and fill in what depends on the place.
 ---@param config brood.Config changed
 ---@param context brood.SchemaContext
@@ -122,6 +133,9 @@ function M.fill_in(config, context, report)
     if entry.listen then
       place_listeners(entry.listen, kinds.join("clusters", name) .. ".listen", taken, directory, report)
     end
+  end
+  for _, pool in pairs(config.pools or {}) do
+    place_pool(pool, context)
   end
   local control = config.control
   if control and control.address then

@@ -25,7 +25,7 @@ end
 ---@param env? table<string, string>
 ---@return number ...
 function M.figures(argv, env)
-  local result = assert(Process.run(argv, { check = true, timeout = 60, env = env }))
+  local result = assert(Process.run(argv, { check = true, timeout = 600, env = env }))
   local list = {}
   for word in result.stdout:gmatch("%S+") do
     list[#list + 1] = tonumber(word)

@@ -1,0 +1,194 @@
+--- What the group of a pool's workers tells, and what comes of it: who hears that a worker has come or gone, what is
+--- said when one cannot be started, and when nobody tries any more. How many there are to be is the crew's business.
+local clock = require "brood.clock"
+local E = require "brood.error"
+local group = require "brood.group"
+local log = require "brood.log"
+local restart = require "brood.rules.restart"
+local worker = require "brood.pool.worker"
+
+local now = clock.now
+
+local ATTEMPTS = 3 -- failed starts in a row of one slot, with no worker there, before waiting jobs are not kept waiting
+local AFTER_FAULT = { delay = 0.2, max_delay = 5, jitter = 0 } -- then it is tried again, when there are jobs
+local WEIGHT = 0.2 -- of the newest in a mean
+
+local M = {}
+
+local function list_remove(list, item)
+  for i, each in ipairs(list) do
+    if each == item then
+      return table.remove(list, i)
+    end
+  end
+end
+
+--- Who waits for all of them to be there hears that they are, or why not.
+---@param self brood.Crew
+---@param err brood.Error?
+function M.answer_spawners(self, err)
+  local list = self.spawners
+  self.spawners = {}
+  for _, done in ipairs(list) do
+    done(err)
+  end
+end
+
+--- Tell those who wait, if all are there.
+---@param self brood.Crew
+function M.settle_spawners(self)
+  local all = self.group
+  if #self.spawners == 0 then
+    return
+  end
+  for slot = 1, all.size do
+    local holder = all.holders[slot]
+    if not (holder and holder.ready_at) then
+      return
+    end
+  end
+  M.answer_spawners(self)
+end
+
+local function mean(old, new)
+  return old and old + WEIGHT * (new - old) or new
+end
+
+local function on_spawned(self, member)
+  local w = member.worker
+  local process = w.process
+  if process.pid and not w.pid then
+    w.pid, w.started_at = process.pid, process.started_at
+    table.insert(self.list, w)
+    self.heard.event("spawn", w)
+    w:to "starting"
+  end
+end
+
+-- Workers can be started (again).
+---@param self brood.Crew
+---@param w brood.PoolWorker
+function M.recovered(self, w)
+  self.told, self.vain = nil, nil
+  if self.fault then
+    self.fault = nil
+    log.info(("%s: worker %d has started; the pool works again"):format(self.name, w.id))
+  end
+end
+
+local function on_online(self, member)
+  local w = member.worker
+  on_spawned(self, member) -- a program may be ready before the group has told of it
+  self.mean_start = mean(self.mean_start, now() - w.began_at)
+  if not w.line or w.options.worker.ready == "line" then
+    M.recovered(self, w)
+  end
+  w:to "ready"
+  if w.generation.hooks.ready then
+    w.generation.hooks.ready(w)
+  end
+  M.settle_spawners(self)
+  self.heard.room(w)
+end
+
+local function on_failed(self, member, err)
+  if member.reason or member.tentative then
+    return -- told to go
+  end
+  local w = member.worker
+  if err.code == "timeout" and w and w.pid then
+    self.heard.event("timeout", w, "initializing")
+  end
+  self.last_error, member.failed = err, true
+  if err.message ~= self.told then
+    self.told = err.message -- of many in a row that fail for one reason, once
+    self.heard.event("error", err)
+  end
+  M.answer_spawners(self, err)
+end
+
+-- No worker can be started: who waits is told, and nobody tries any more until there are jobs, and some time is over.
+local function give_up(self)
+  if not self.fault then
+    self.fault = restart.new(AFTER_FAULT)
+    log.error(("%s: no worker can be started: jobs fail until one can"):format(self.name))
+  end
+  self.try_at = now() + restart.exited(self.fault, now(), 0).delay
+  self.group:scale(0, function() end)
+  self.heard.failed(self.last_error or E.new("faulted", "%s: no worker can be started", self.name))
+end
+
+-- A program counts as ready as soon as it runs. One that leaves before it has read any job has not started.
+local function note_vain_start(self, w, member, started)
+  if not (w.line and member.ready_at and member.reason == "crash") or w.jobs > 0 or #started > 0 then
+    return
+  end
+  local err = E.new("exit", "%s ended with status %s before it had read a job", w:name(),
+    tostring(member.process.exit_code))
+  self.vain = (self.vain or 0) + 1
+  if self.vain == 1 then
+    self.heard.event("error", err)
+  end
+  self.last_error = err
+end
+
+local function on_exit(self, member, code, signal)
+  local w = member.worker
+  if w then
+    local pid, had_run = w.pid, w.pid ~= nil
+    list_remove(self.list, w)
+    w.reason = member.reason
+    local err = w.err or w:end_error(code, signal)
+    local started = w:bury()
+    note_vain_start(self, w, member, started)
+    self.heard.lost(w, started, err, w.culprit)
+    w:to "stopped"
+    if had_run then
+      w.last_pid, w.exit_code, w.exit_signal = pid, code, signal
+      self.heard.event("exit", w, code, signal)
+      if w.generation.hooks.exit then
+        w.generation.hooks.exit(w, code, signal)
+      end
+    end
+  end
+  local all = self.group
+  local failed = member.failed and (self.fault ~= nil or (all.failures[member.slot] or 0) >= ATTEMPTS)
+  if (failed or (self.vain or 0) >= ATTEMPTS) and all.state == "running" and all:ready_count() == 0 then
+    give_up(self)
+  end
+end
+
+--- How long its group waits before it replaces one that has died: longer while they die without having ended a job.
+---@param self brood.Crew
+---@param all brood.Group
+function M.be_patient(self, all)
+  local delay = self.options.respawn_delay
+  all:be_patient(delay > 0 and { delay = delay, max_delay = math.max(1, delay), stable_after = 10 } or nil,
+    { delay = math.max(0.05, math.min(1, delay)), max_delay = 5 })
+end
+
+--- The group of a crew.
+---@param self brood.Crew
+---@param inner? table next_id
+---@return brood.Group
+function M.group(self, inner)
+  local all = group.new {
+    name = self.name, size = 0, next_id = inner and inner.next_id, quiet = true,
+    spawned = function(member)
+      on_spawned(self, member)
+    end,
+    make = function(member)
+      member.worker = worker.new(self, member)
+      return member.worker:make()
+    end,
+  }
+  M.be_patient(self, all)
+  for event, fn in pairs { online = on_online, failed = on_failed, exit = on_exit } do
+    all:on(event, function(...)
+      fn(self, ...)
+    end)
+  end
+  return all
+end
+
+return M

@@ -1,0 +1,243 @@
+--- How workers of a pool end: too late, killed, stopped, by a job's own doing, or because they cannot start; and what
+--- becomes of the jobs that they had.
+local lu = require "luaunit"
+local posix = require "brood.posix"
+local p = require "spec.support.pool"
+local s = require "spec.support"
+local task = require "brood.task"
+
+-- Waits until there is a file of that name.
+local function waits(job)
+  job:progress "begun"
+  while job.data.flag and not io.open(job.data.flag) do
+    require("brood").sleep(0.002)
+  end
+  return require("brood.posix").getpid()
+end
+
+-- os.exit as a job of somebody else's has it: here luaunit guards it.
+local function exit(status)
+  require("luaunit").unregisterCurrentSuite()
+  os.exit(status)
+end
+
+local function pid_of(pool)
+  local w = s.wait(function() return pool.crew:workers()[1] end, 10, "a worker")
+  s.wait(function() return w.state == "ready" or w.state == "busy" end, 10, "a worker that is ready")
+  return w.pid
+end
+
+local function flag()
+  return s.temp_dir() .. "/flag"
+end
+
+local function set(path)
+  s.write_file(path, "")
+end
+
+return {
+  teardown = p.cleanup,
+
+  ["a job that takes too long is its worker's end, and the next one has another worker"] = function()
+    local pool = p.new(function(job)
+      if job.data == "long" then
+        while true do end
+      end
+      return require("brood.posix").getpid()
+    end, { timeout_working = 0.1 })
+    local events = p.record(pool, { "timeout" }, function(w, phase) return { w.id, phase } end)
+    local first = pool:run "short"
+    local result, err = pool:run "long"
+    lu.assertEquals({ result, err.code }, { nil, "timeout" })
+    local second = pool:run "short"
+    lu.assertTrue(second ~= first)
+    lu.assertEquals(events, { { "timeout", { 1, "working" } } })
+  end,
+
+  ["a limit of a job's own is shorter, or longer, than the pool's"] = function()
+    local pool = p.new(function(job)
+      require("brood").sleep(job.data)
+      return "whole"
+    end, { timeout_working = 0.15 })
+    local _, err = pool:run(5, { timeout = 0.05 })
+    lu.assertEquals(err.code, "timeout")
+    lu.assertEquals(pool:run(0.3, { timeout = 5 }), "whole")
+    _, err = pool:run(5)
+    lu.assertEquals(err.code, "timeout")
+  end,
+
+  ["what waits in a worker behind a job that takes too long is not charged"] = function()
+    local pool = p.new(function(job)
+      if job.data == "long" then
+        while true do end
+      end
+      return job.attempt
+    end, { timeout_working = 0.1, prefetch = 4 })
+    lu.assertEquals(p.all(pool, { 1, "long", 2, 3 }), { 1, "timeout", 1, 1 })
+  end,
+
+  ["one that stands still loses its jobs to another, and is killed"] = function()
+    local pool = p.new(waits, { timeout_working = 0.2 })
+    local stopped = pool:run {}
+    local events = p.record(pool, { "timeout" }, function(_, phase) return phase end)
+    posix.kill(stopped, "STOP")
+    local other = pool:run {}
+    lu.assertTrue(other ~= stopped)
+    lu.assertEquals(events, { { "timeout", "working" } })
+    s.wait(function() return not s.alive(stopped) end, 10, "the end of the stopped one")
+  end,
+
+  ["init that takes too long is killed, and said to have been initializing"] = function()
+    local pool = p.new(p.file "return { init = function() while true do end end, job = print }",
+      { timeout_initializing = 0.1 })
+    local errors = p.record(pool, { "error" }, function(err) return err.code end)
+    local events = p.record(pool, { "timeout" }, function(_, phase) return phase end)
+    local _, err = pool:spawn_workers()
+    lu.assertEquals(err.code, "timeout")
+    lu.assertEquals(events, { { "timeout", "initializing" } })
+    lu.assertEquals(errors, { { "error", "timeout" } })
+  end,
+
+  ["recover that takes too long is killed, and its job has succeeded all the same"] = function()
+    local pool = p.new(p.file [[
+      return { job = function(job) return job.data end, recover = function() while true do end end }
+    ]], { timeout_recovering = 0.1 })
+    local events = p.record(pool, { "timeout" }, function(_, phase) return phase end)
+    lu.assertEquals(p.all(pool, { 1, 2 }), { 1, 2 })
+    s.wait(function() return #events == 2 end, 10, "two timeouts")
+    lu.assertEquals(events[1], { "timeout", "recovering" })
+  end,
+
+  ["a recover that raises is its worker's end, not its job's"] = function()
+    local pool = p.new(p.file [[
+      local posix = require "brood.posix"
+      return { job = function() return posix.getpid() end, recover = function() error "dirty" end }
+    ]])
+    local first = pool:run()
+    lu.assertTrue(pool:run() ~= first)
+  end,
+
+  ["a job that ends its worker fails with how it ended"] = function()
+    local pool = p.new(function(job)
+      if job.data == "exit" then
+        exit(3)
+      end
+      local me = require "brood.posix"
+      me.kill(me.getpid(), job.data)
+    end)
+    local _, err = pool:run "exit"
+    lu.assertEquals({ err.code, err.exit_code }, { "exit", 3 })
+    lu.assertStrContains(err.message, "exited with status 3 while it ran the job")
+    _, err = pool:run "SEGV"
+    lu.assertEquals({ err.code, err.exit_signal }, { "exit", "SEGV" })
+  end,
+
+  ["what a worker has done before a job ends it is not lost, and what it had not begun is not charged"] = function()
+    local pool = p.new(function(job)
+      if job.data == "exit" then
+        exit(0)
+      end
+      return job.attempt
+    end, { prefetch = 5 })
+    lu.assertEquals(p.all(pool, { 1, 2, "exit", 4, 5 }), { 1, 1, "exit", 1, 1 })
+  end,
+
+  ["a worker that is killed takes its running job with it, and is replaced"] = function()
+    local pool = p.new(waits)
+    local running = pool:enqueue { flag = "/nowhere" }
+    local pid = pid_of(pool)
+    s.wait(function() return running.last_progress end)
+    posix.kill(pid, "KILL")
+    local _, err = running:wait()
+    lu.assertEquals({ err.code, err.exit_signal }, { "exit", "KILL" })
+    lu.assertTrue(pool:run {} ~= pid)
+  end,
+
+  ["what a job has started in its group dies with its worker"] = function()
+    local pool = p.new(function(job)
+      local uv = require "luv"
+      local _, pid = uv.spawn("sleep", { args = { "60" } })
+      job:progress(pid)
+      while true do end
+    end, { timeout_working = 0.2 })
+    local job = pool:enqueue()
+    local _, err = job:wait()
+    lu.assertEquals(err.code, "timeout")
+    s.wait(function() return not s.alive(job.last_progress) end, 10, "the end of what it had started")
+  end,
+
+  ["workers that die while nobody needs them are not started without end"] = function()
+    local pool = p.new(p.file [[
+      local function die() require("brood.posix").kill(require("brood.posix").getpid(), "KILL") end
+      return { init = function() require("brood.timer").after(0.001, die) end, job = print }
+    ]], { respawn_delay = 0.02 })
+    local started = p.record(pool, { "spawn" })
+    pool:spawn_workers()
+    s.remains(function() return #started < 8 end, 0.5, "a small number of starts")
+    lu.assertTrue(#started > 1)
+  end,
+
+  ["a stop lets the running job end, and keeps what has not begun"] = function()
+    local pool, path = p.new(waits, { prefetch = 3 }), flag()
+    local running, waiting = pool:enqueue { flag = path }, pool:enqueue {}
+    s.wait(function() return running.last_progress end)
+    local stopped = false
+    pool.crew:stop(function() stopped = true end)
+    s.remains(function() return not stopped end, 0.05)
+    set(path)
+    s.wait(function() return stopped end, 10, "the stop")
+    lu.assertTrue(running:wait() > 0)
+    lu.assertEquals(waiting.state, "waiting")
+  end,
+
+  ["a stop ends one that has not become ready at once"] = function()
+    local pool = p.new(p.file "return { init = function() while true do end end, job = print }")
+    task.spawn(function() pool:spawn_workers() end)
+    s.wait(function() return pool.crew:workers()[1] end)
+    local seconds = s.timed(function() pool.crew:stop() end)
+    lu.assertTrue(seconds < 2)
+  end,
+
+  ["where none can start, jobs fail after a few tries, the reason is told once, and it goes on later"] = function()
+    local path = p.file "error 'no library'"
+    local pool = p.new(path)
+    local errors = p.record(pool, { "error" }, function(err) return err.message:match "no library" end)
+    local started = p.record(pool, { "spawn" })
+    local seconds, _, err = s.timed(function() return pool:run(1) end)
+    lu.assertEquals(err.code, "faulted")
+    lu.assertStrContains(err.message, "no library")
+    lu.assertTrue(seconds < 5)
+    lu.assertEquals({ #errors, #started }, { 1, 3 })
+    s.remains(function() return #started == 3 end, 0.4, "no further start while there is no job")
+    _, err = pool:run(2)
+    lu.assertEquals(err.code, "faulted")
+    s.write_file(path, "return function(job) return job.data end")
+    lu.assertEquals(pool:run(3), 3)
+  end,
+
+  ["workers end when their master does, after the running job"] = function()
+    local path, done, ready = flag(), flag(), flag()
+    local master = s.script(([[
+      local Pool = require "brood.pool"
+      local pool = Pool.new { worker = function(job)
+        io.open(%q, "w"):close()
+        while not io.open(%q) do require("brood").sleep(0.002) end
+        io.open(%q, "w"):close()
+      end, max_processes = 2 }
+      pool:on("spawn", function(w) print(w.pid) io.stdout:flush() end)
+      pool:spawn_workers()
+      pool:run()
+    ]]):format(ready, path, done))
+    s.wait(function() return io.open(ready) end, 10, "the job")
+    local pids = s.wait(function()
+      local list = {}
+      for pid in master:stdout():gmatch "(%d+)\n" do table.insert(list, tonumber(pid)) end
+      return list[2] and list
+    end, 10, "two workers")
+    posix.kill(master.pid, "KILL")
+    s.wait(function() return s.alive(pids[1]) ~= s.alive(pids[2]) end, 10, "the end of the idle one")
+    set(path)
+    s.wait(function() return not s.alive(pids[1]) and not s.alive(pids[2]) end, 10, "the end of the other")
+    lu.assertTrue(io.open(done) ~= nil)
+  end,
+}
