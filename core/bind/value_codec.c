@@ -36,7 +36,7 @@ struct writer {
 	unsigned depth;
 };
 
-static bool put_bytes(struct writer *w, const void *bytes, size_t size)
+static inline bool put_bytes(struct writer *w, const void *bytes, size_t size)
 {
 	w->size += size;
 	return w->size <= SIZE_MAX_HERE && buffer_append(w->out, bytes, size) == 0;
@@ -103,38 +103,63 @@ static uint32_t count_fields(lua_State *L, int index, int n)
 	return fields;
 }
 
-static bool put_fields(struct writer *w, int index, int n)
+/* At most `max` of them. */
+static bool put_fields(struct writer *w, int index, int n, uint32_t *count, uint32_t max)
 {
 	lua_State *L = w->L;
 	int top = lua_gettop(L);
 
+	*count = 0;
 	lua_pushnil(L);
 	while (lua_next(L, index)) {
 		if (!in_array(L, top + 1, n) &&
-		    !(put_value(w, top + 1) && put_value(w, top + 2)))
+		    (++*count > max || !put_value(w, top + 1) || !put_value(w, top + 2))) {
+			lua_settop(L, top);
 			return false;
+		}
 		lua_settop(L, top + 1);
 	}
 	return true;
 }
 
-static bool put_table(struct writer *w, int index)
+/* What value_check counts, or more. */
+static bool add_memory(struct writer *w, size_t slots, size_t fields)
+{
+	w->memory += 64 + 8 * slots + 48 * fields;
+	return w->memory <= VALUE_MEMORY_MAX;
+}
+
+#define FEW 0xdf
+
+/* Without an array part, and with no more than FEW fields: their number is one byte. */
+static bool put_record(struct writer *w, int index, bool *many)
+{
+	size_t start = w->out->len, size = w->size;
+	uint32_t fields;
+
+	if (!put_bytes(w, (char[]){ TAG_TABLE | TAG_HASH, 0 }, 2))
+		return false;
+	if (put_fields(w, index, 0, &fields, FEW)) {
+		w->out->data[start + 1] = (char)fields;
+		if (fields == 0) {
+			w->out->data[start] = TAG_TABLE;
+			w->out->len--;
+		}
+		return add_memory(w, 0, fields);
+	}
+	*many = fields > FEW;
+	w->out->len = start;
+	w->size = size;
+	return false;
+}
+
+static bool put_any(struct writer *w, int index, int n)
 {
 	lua_State *L = w->L;
-	size_t length = lua_objlen(L, index);
-	uint32_t fields;
-	int n = (int)length;
-	bool ok;
+	uint32_t fields = count_fields(L, index, n), count = 0;
+	bool ok = add_memory(w, (size_t)n + 1, fields);
 
-	if (w->depth == VALUE_DEPTH_MAX || length >= SLOTS_MAX || !lua_checkstack(L, 8))
-		return false;
-	fields = count_fields(L, index, n);
-	/* At least what value_check counts. */
-	w->memory += 64 + 8 * (length + 1) + 48 * (size_t)fields;
-	if (w->memory > VALUE_MEMORY_MAX)
-		return false;
-	w->depth++;
-	ok = put_number(w, TAG_TABLE | (n ? TAG_ARRAY_ONE : 0) | (fields ? TAG_HASH : 0));
+	ok = ok && put_number(w, TAG_TABLE | (n ? TAG_ARRAY_ONE : 0) | (fields ? TAG_HASH : 0));
 	if (n)
 		ok = ok && put_number(w, (uint32_t)n + 1);
 	if (fields)
@@ -144,7 +169,21 @@ static bool put_table(struct writer *w, int index)
 		ok = put_value(w, lua_gettop(L));
 		lua_pop(L, 1);
 	}
-	ok = ok && (!fields || put_fields(w, index, n));
+	return ok && (!fields || put_fields(w, index, n, &count, fields));
+}
+
+static bool put_table(struct writer *w, int index)
+{
+	size_t length = lua_objlen(w->L, index);
+	bool many = false, ok = false;
+
+	if (w->depth == VALUE_DEPTH_MAX || length >= SLOTS_MAX || !lua_checkstack(w->L, 8))
+		return false;
+	w->depth++;
+	if (length == 0)
+		ok = put_record(w, index, &many);
+	if (length > 0 || many)
+		ok = put_any(w, index, (int)length);
 	w->depth--;
 	return ok;
 }
@@ -165,8 +204,7 @@ static bool put_value(struct writer *w, int index)
 	case LUA_TNUMBER: return put_double(w, lua_tonumber(L, index));
 	case LUA_TSTRING: return put_string(w, index);
 	case LUA_TTABLE: return put_table(w, index);
-	case LUA_TLIGHTUSERDATA:
-		return !lua_touserdata(L, index) && put_tag(w, TAG_NULL);
+	case LUA_TLIGHTUSERDATA: return !lua_touserdata(L, index) && put_tag(w, TAG_NULL);
 	default: return false;
 	}
 }
@@ -271,7 +309,8 @@ static bool push_value(lua_State *L, const uint8_t **at)
 		lua_pushnumber(L, number);
 		return true;
 	default:
-		return tag >= TAG_TABLE && tag < TAG_TABLE + 6 && push_table(L, at, tag - TAG_TABLE);
+		return tag >= TAG_TABLE && tag < TAG_TABLE + 6 &&
+		       push_table(L, at, tag - TAG_TABLE);
 	}
 }
 

@@ -12,9 +12,32 @@
 #include <sanitizer/asan_interface.h>
 #define POISON(at, size)   __asan_poison_memory_region(at, size)
 #define UNPOISON(at, size) __asan_unpoison_memory_region(at, size)
+
+#include <pthread.h>
+
+/* In the child of a fork the memory is gone, and what is mapped there next is not to be poisoned.
+ */
+static uintptr_t lowest = UINTPTR_MAX, highest;
+
+static void after_fork(void)
+{
+	if (lowest < highest)
+		UNPOISON((void *)lowest, highest - lowest);
+}
+
+static void note_pages(void *pages, size_t size)
+{
+	uintptr_t at = (uintptr_t)pages;
+
+	if (!highest)
+		pthread_atfork(NULL, NULL, after_fork);
+	lowest = at < lowest ? at : lowest;
+	highest = at + size > highest ? at + size : highest;
+}
 #else
-#define POISON(at, size)   ((void)(at), (void)(size))
-#define UNPOISON(at, size) ((void)(at), (void)(size))
+#define POISON(at, size)     ((void)(at), (void)(size))
+#define UNPOISON(at, size)   ((void)(at), (void)(size))
+#define note_pages(at, size) ((void)(at), (void)(size))
 #endif
 
 #define CHUNK     ((size_t)1 << 20)
@@ -80,6 +103,7 @@ void *arena_pages(size_t size)
 		munmap(pages, in_pages(size));
 		return NULL;
 	}
+	note_pages(pages, in_pages(size));
 	return pages;
 }
 

@@ -175,7 +175,7 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 	err = place_open(&l->file, path);
 	if (!err) {
 		*lock = unix_folder_lock(l->file.dir);
-		err = *lock == -EADDRINUSE ? *lock : unix_bind(l->fd, addr);
+		err = unix_bind(l->fd, addr);
 	}
 	if (err == -EEXIST) {
 		snprintf(why, LISTEN_WHY,

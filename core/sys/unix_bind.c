@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Held for two system calls: whoever has it longer was stopped there. */
-#define LOCK_TRIES 200
+/* Held for a few system calls; who has it longer was stopped there, or means harm. */
+#define LOCK_TRIES 20
 #define LOCK_PAUSE 1000000 /* ns */
 
 /* Does anyone answer there? 0: no, and the file may be replaced. */
@@ -59,19 +59,14 @@ int unix_folder_lock(int dir)
 	const struct timespec pause = { .tv_nsec = LOCK_PAUSE };
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0)
-		return -1;
-	for (int i = 0; i < LOCK_TRIES; i++) {
+	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 			return fd;
-		if (errno != EWOULDBLOCK && errno != EINTR) {
-			close(fd);
-			return -1;
-		}
 		nanosleep(&pause, NULL);
 	}
-	close(fd);
-	return -EADDRINUSE;
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 void unix_folder_unlock(int lock)

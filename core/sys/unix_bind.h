@@ -13,7 +13,8 @@ int unix_bind(int fd, const struct addr *addr);
 /*
  * Who binds in a folder keeps it locked until it listens: until then its file looks like one that
  * a crashed process has left, and who looks would replace it. -1 where the folder cannot be locked
- * (it may not be read), which is no reason not to bind; -EADDRINUSE where somebody keeps it locked.
+ * soon: it may not be read, or somebody keeps it locked, as anybody may who can read it. That is
+ * no reason not to bind: only starts in the same millisecond are kept apart by it.
  */
 int unix_folder_lock(int dir);
 void unix_folder_unlock(int lock);

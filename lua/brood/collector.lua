@@ -12,12 +12,12 @@ local MOST = 4096 -- but no more garbage than so many KiB
 local SOON = 0.25 -- seconds after the one before, and more where there is more garbage: such a round is one of many
 local MANY = 15 -- where so many have followed like that
 
-local function pause_for(rounds)
+local function pause_for(rounds, rest)
   if rounds < MANY then
-    return PAUSE
+    return rest
   end
   local most = math.floor(100 + 100 * MOST / collectgarbage "count")
-  return math.max(PAUSE, math.min(BUSY, most))
+  return math.max(rest, math.min(BUSY, most))
 end
 
 --- Call fn at the end of each round, until it returns true: by a piece of garbage that tells of it.
@@ -31,21 +31,20 @@ function M.at_each_round(fn)
   end
 end
 
-local tuned = false
+local tuned = false -- and so in the children of a fork, for which all of it goes on
 
 --- An app that sets a pause itself has its way from then on.
----@param rest? integer the pause of a process that has little to do, where it is not a worker's
+---@param rest? integer the pause while there is little to do: PAUSE
 function M.tune(rest)
-  tuned = true
-  local PAUSE = rest or PAUSE -- luacheck: ignore 431
-  local pause, rounds, last = PAUSE, 0, clock.now()
+  tuned, rest = true, rest or PAUSE
+  local pause, rounds, last = rest, 0, clock.now()
   collectgarbage("setpause", pause)
   M.at_each_round(function()
     local now = clock.now()
     local soon = SOON * (pause - 100) / (PAUSE - 100)
     rounds = now - last < soon and rounds + 1 or 0
     last = now
-    local wanted = pause_for(rounds)
+    local wanted = pause_for(rounds, rest)
     local found = collectgarbage("setpause", wanted)
     if found ~= pause then
       collectgarbage("setpause", found)
@@ -53,6 +52,14 @@ function M.tune(rest)
     end
     pause = wanted
   end)
+end
+
+--- The same for a process that has a pool: while there is little to do the pause stays what it is.
+function M.ease()
+  if not tuned then
+    local pause = collectgarbage("setpause", PAUSE)
+    M.tune(pause > 100 and pause or PAUSE)
+  end
 end
 
 return M

@@ -120,6 +120,14 @@ T["a stale socket file is replaced, a live one is refused and stays"] = function
   lu.assertNotNil(listen("unix:" .. path))
 end
 
+T["a folder that somebody keeps locked is no reason not to listen there"] = function()
+  local dir = s.temp_dir()
+  local keeper = s.start { "flock", dir, "sh", "-c", "echo locked; exec sleep 60" }
+  keeper:expect "locked"
+  assert(listen("unix:" .. dir .. "/sock")):close()
+  keeper:kill "KILL"
+end
+
 T["a file that is no socket is never removed"] = function()
   local path = s.write_file("data", "precious")
   local l, err = listen("unix:" .. path)
