@@ -122,7 +122,7 @@ end
 
 T["a folder that somebody keeps locked is no reason not to listen there"] = function()
   local dir = s.temp_dir()
-  local keeper = s.start { "flock", dir, "sh", "-c", "echo locked; exec sleep 60" }
+  local keeper = s.start { "flock", "--no-fork", dir, "sh", "-c", "echo locked; exec sleep 60" }
   keeper:expect "locked"
   assert(listen("unix:" .. dir .. "/sock")):close()
   keeper:kill "KILL"
