@@ -250,13 +250,13 @@ static int l_requeue(lua_State *L)
 	struct store *s = jobs_check_store(L, 1);
 	struct job *job = check_job(L, s);
 	double due = jobs_check_time(L, 3);
-	int attempt = luaL_checkint(L, 4);
+	lua_Integer attempt = luaL_checkinteger(L, 4);
 	double now = jobs_opt_now(L, 5);
 
 	luaL_argcheck(L, attempt >= 0, 4, "an attempt is not negative");
 	if (!job || job->state != JOB_HELD)
 		return 0;
-	store_requeue(s, job, due, (unsigned)attempt, now);
+	store_requeue(s, job, due, attempt < UINT32_MAX ? (unsigned)attempt : UINT32_MAX, now);
 	lua_pushboolean(L, true);
 	return 1;
 }

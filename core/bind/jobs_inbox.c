@@ -3,6 +3,7 @@
  * Lua at both ends.
  */
 #include <errno.h>
+#include <pthread.h>
 
 #include "bind/jobs.h"
 #include "bind/value.h"
@@ -14,8 +15,16 @@
 
 struct box {
 	struct job_inbox inbox;
-	unsigned generation;
+	unsigned generation, forks;
 };
+
+/* Forks of which the runtime knows nothing, as of a library that a job calls. */
+static unsigned forks;
+
+static void count_fork(void)
+{
+	forks++;
+}
 
 static struct job_inbox *check_inbox(lua_State *L)
 {
@@ -23,7 +32,7 @@ static struct job_inbox *check_inbox(lua_State *L)
 	struct box *box = bind_object(L, 1, CLASS, &meta);
 
 	/* Two that claim in one lane would each run half of what the other was given. */
-	if (box->generation != fork_generation())
+	if (box->generation != fork_generation() || box->forks != forks)
 		luaL_argerror(L, 1, "the inbox is another process's");
 	return &box->inbox;
 }
@@ -38,8 +47,12 @@ static void release_frame(void *arg)
 int jobs_inbox_new(lua_State *L, struct job_slot *slot)
 {
 	struct box *box = lua_newuserdata(L, sizeof(*box));
+	static bool counting;
 
+	if (!counting)
+		counting = pthread_atfork(NULL, NULL, count_fork) == 0;
 	box->generation = fork_generation();
+	box->forks = forks;
 	inbox_init(&box->inbox, slot, release_frame);
 	luaL_getmetatable(L, CLASS);
 	lua_setmetatable(L, -2);

@@ -1,5 +1,5 @@
 /*
- * job.h - one job as the store keeps it: 76 bytes, and its data behind them.
+ * job.h - one job as the store keeps it: 78 bytes, and its data behind them.
  */
 #ifndef LOOP_JOB_H
 #define LOOP_JOB_H
@@ -38,8 +38,8 @@ struct job {
 	uint32_t client;
 	uint32_t ticket : 24; /* which of its lane's it is */
 	uint32_t state : 8;
+	uint32_t attempt;
 	uint16_t lane; /* 0: none */
-	uint16_t attempt;
 	char data[];
 };
 

@@ -28,8 +28,8 @@ struct wire_job {
 	uint32_t size;
 	uint32_t ticket;
 	uint16_t generation;
-	uint16_t attempt;
-	uint32_t zero;
+	uint16_t zero;
+	uint32_t attempt;
 };
 
 struct wire_result {

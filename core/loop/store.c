@@ -179,7 +179,7 @@ void store_remove(struct store *s, struct job *job)
 
 void store_requeue(struct store *s, struct job *job, double due, unsigned attempt, double now)
 {
-	job->attempt = attempt < UINT16_MAX ? (uint16_t)attempt : UINT16_MAX;
+	job->attempt = attempt;
 	s->assigned--;
 	if (enqueue(s, job, due, now) == 0)
 		return;

@@ -39,13 +39,13 @@ return {
     end
   end,
 
-  worker_ready = function(master, worker)
-    note("worker %d (pid %d) serves, one of %d", worker.id, worker.pid, #master.workers)
+  worker_ready = function(_, worker)
+    note("%s worker %d (pid %d) serves", worker.cluster or worker.pool, worker.id, worker.pid)
   end,
 
   worker_exit = function(_, worker, code, signal)
-    note("worker %d (pid %d) is gone: %s, %s, after %d requests", worker.id, worker.pid,
-      signal and "signal " .. signal or "status " .. code, worker.reason, worker.requests)
+    note("%s worker %d (pid %d) is gone: %s, %s, after %d requests", worker.cluster or worker.pool, worker.id,
+      worker.pid, signal and "signal " .. signal or "status " .. code, worker.reason, worker.requests)
   end,
 
   on_stop = function()

@@ -11,7 +11,11 @@ local workers = {
   python = { command = { "python3", here .. "/worker.py" } },
   node = { command = { "node", here .. "/worker.js" } },
 }
-local worker = workers[arg[1] or "lua"] or error("usage: brood exec jobs.lua [lua|python|node] [SIZE]", 0)
+local worker = workers[arg[1] or "lua"]
+if not worker then
+  io.stderr:write "usage: brood exec jobs.lua [lua|python|node] [SIZE]\n"
+  os.exit(2)
+end
 local size = tonumber(arg[2]) or 2000000
 
 local pool = Pool.new {

@@ -55,12 +55,12 @@ return {
   end,
 
   worker_ready = function(_, worker)
-    deploy.note("worker %d (pid %d) serves", worker.id, worker.pid)
+    deploy.note("%s worker %d (pid %d) serves", worker.cluster or worker.pool, worker.id, worker.pid)
   end,
 
   worker_exit = function(_, worker, code, signal)
-    deploy.note("worker %d (pid %d) is gone: %s, %s, after %d requests", worker.id, worker.pid, worker.reason,
-      signal and "signal " .. signal or "status " .. tostring(code), worker.requests)
+    deploy.note("%s worker %d (pid %d) is gone: %s, %s, after %d requests", worker.cluster or worker.pool, worker.id,
+      worker.pid, worker.reason, signal and "signal " .. signal or "status " .. tostring(code), worker.requests)
   end,
 
   on_stop = function()

@@ -1,6 +1,6 @@
 --- Work that takes longer than a request: it is enqueued, and followed from wherever the next request arrives.
 ---   GET    /                  a page with a button and a bar
----   POST   /jobs              {"below": 3000000} -> 202 and the job's id; 503 when too many wait
+---   POST   /jobs              {"below": 3000000} -> 202 and the job's id; 503 when 100 wait already
 ---   GET    /jobs/ID           its state, progress and result
 ---   GET    /jobs/ID/events    server-sent events: progress, then success, failure or abort
 ---   DELETE /jobs/ID           abort
@@ -8,6 +8,7 @@ local brood = require "brood"
 local json = require "brood.json"
 
 local MOST = 20000000
+local BACKLOG = 100 -- as max_backlog of the config
 
 local function answer(res, status, value)
   res:status(status):header("content-type", "application/json"):finish(json.encode(value) .. "\n")
@@ -28,7 +29,15 @@ local function create(req, res)
   if not below or below < 3 or below > MOST or below % 1 ~= 0 then
     return answer(res, 422, { error = ("below must be a whole number from 3 to %d"):format(MOST) })
   end
-  local job = brood.pool("primes"):enqueue { below = below }
+  -- An enqueue does not wait: that there is no room it would tell by the job's end. So that is asked before; what
+  -- comes between the two ends as a job that has failed, with the code "backlog".
+  local pool = brood.pool "primes"
+  local stats = pool:stats()
+  if not stats or stats.backlog >= BACKLOG then
+    res:header("retry-after", "10")
+    return answer(res, 503, { error = "too many jobs wait already" })
+  end
+  local job = pool:enqueue { below = below }
   res:header("location", "/jobs/" .. job.id)
   return answer(res, 202, { id = job.id })
 end

@@ -32,7 +32,7 @@ end
 ---@return brood.Error
 function M.from(value, traceback)
   if type(value) ~= "table" then
-    value = M.new("error", tostring(value):gsub("%%", "%%%%"))
+    value = setmetatable({ message = tostring(value), code = "error" }, core.error_meta)
   elseif getmetatable(value) == nil then
     setmetatable(value, core.error_meta)
     value.message = value.message ~= nil and M.describe(value.message) or "(error object without a message)"

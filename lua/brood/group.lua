@@ -258,8 +258,13 @@ end
 --- KILL one member, and start another one in its place at once: whoever does this knows why.
 ---@param member brood.Member
 ---@param reason string
-function Group:discard(member, reason)
+---@param patient? boolean it is replaced as one that has died by itself
+function Group:discard(member, reason, patient)
   local slot = member.slot
+  if patient then
+    member.cause = member.cause or reason
+    return member.process.kill_now and member.process:kill_now()
+  end
   self:release(member, reason)
   if member.process.kill_now then
     member.process:kill_now()

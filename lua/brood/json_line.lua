@@ -30,11 +30,8 @@ local function number(value)
   if value ~= value or value == math.huge or value == -math.huge then
     refuse("%s is %s, which JSON has no word for", "%s",
       value ~= value and "NaN" or value > 0 and "infinite" or "minus infinite")
-  elseif value % 1 == 0 and value > -2 ^ 53 and value < 2 ^ 53 then
-    return ("%.0f"):format(value)
   end
-  local short = ("%.14g"):format(value)
-  return tonumber(short) == value and short or ("%.17g"):format(value)
+  return json.number(value)
 end
 
 local function text(value)

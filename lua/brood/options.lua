@@ -34,6 +34,13 @@ function M.check(level, given, spec, what)
   return checked
 end
 
+--- What is said of a method that was called with a dot.
+---@param what string the method: "pool:run"
+---@return string
+function M.no_self(what)
+  return ("%s: call it with a colon: %s(...), not %s(...)"):format(what, what, (what:gsub(":", ".")))
+end
+
 --- Check one argument that is no option.
 ---@param level integer as in `check`
 ---@param name string of the argument

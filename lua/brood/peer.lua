@@ -25,6 +25,7 @@ local OTHER = { parent = "child", child = "parent" }
 ---@field target? table the emitter of `message`, `drain`, `disconnect` (the peer); its on_listen calls peer:listening()
 ---@field deliver? fun(value: any, fd: integer?, err: brood.Error?) gets every message in place of listeners
 ---@field disconnect? fun(err: brood.Error?) in place of the event
+---@field doomed? fun(): boolean? the other side was told to end or killed: that it broke off is no news
 ---@field overflow? fun(bytes: integer) the other side leaves too much unread and must be killed
 ---@field keep_alive? boolean a listener of `message` keeps this process running
 
@@ -184,7 +185,7 @@ function Peer:ended(err)
   self.channel = nil
   self.closed = true
   self.over = { err = err }
-  if err then
+  if err and not (self.doomed and self.doomed()) then
     log.error(("%s: the channel is closed: %s"):format(self.name, err.message))
   end
   answer_flushes(self, stopped(self))
@@ -409,6 +410,7 @@ function M.new(fd, options)
   local self = setmetatable({
     role = options.role, other = OTHER[options.role], name = options.name or "the " .. OTHER[options.role],
     deliver = options.deliver, on_disconnect = options.disconnect, on_overflow = options.overflow,
+    doomed = options.doomed,
     keep_alive = options.keep_alive or false, held = false,
     handlers = {}, flushes = {}, closed = false, owes_drain = false,
   }, Peer)

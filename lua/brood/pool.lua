@@ -1,7 +1,9 @@
 --- Job pools: `Pool.new` makes one, and calling the module, `brood.pool(name)`, opens one of the config's.
 --- What a pool does is in the modules beside this one, which are loaded when a pool is made here: a process that only
 --- enqueues into the config's pools needs none of them.
-local M = {}
+local M = {
+  coming = nil, ---@type boolean? the master's config has pools, which are not there yet
+}
 
 local function check(given, level)
   local fields = require("brood.rules.pool_options").fields

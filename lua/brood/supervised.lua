@@ -15,6 +15,7 @@ local GONE = 2 -- seconds that this process waits at its end for those it has ki
 
 ---@class brood.Supervised
 ---@field stop fun(self, cb: fun()) end it in its own time
+---@field limit? fun(self) this process was told to end: its stop, which follows, is not to take for ever
 ---@field hasten? fun(self): boolean told twice to end, where it is a Lua child that may supervise others
 ---@field destroy fun(self) KILL it and its group, without a word to anybody: this process is ending
 ---@field gone fun(self): boolean after destroy: whether nothing of it is left. Looks, and reaps; never waits
@@ -83,6 +84,11 @@ local function on_end_signal(name)
     return M.end_by(number)
   end
   M.ending = true
+  for child in pairs(alive) do
+    if child.limit then
+      child:limit()
+    end
+  end
   M.stop_all(function()
     M.end_by(number)
   end)

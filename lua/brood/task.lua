@@ -14,15 +14,16 @@ local yieldable = core.yieldable
 local M = {}
 
 local IDLE_MAX = 128
+local HEAD = 1024 -- bytes of a message in which stands who says it, and where
+local SHOWN = 64 * 1024 -- bytes of it above a traceback
 local tasks = setmetatable({}, { __mode = "k" }) -- the coroutines that are tasks
 local idle, idle_count = {}, 0
 local generation = core.generation()
 
 -- How the runtime came to call the function is of no use to whoever wrote it: the lines behind the last one of
 -- theirs. Where nothing is theirs, all is of use.
-local function callers_off(text)
-  local head, trace = text:match "^(.-\nstack traceback:)\n(.*)$"
-  local rest = trace
+local function callers_off(trace)
+  local head, rest = trace:match "^(\nstack traceback:)\n(.*)$"
   while rest do
     local shorter, last = rest:match "^(.*)\n([^\n]*)$"
     if not (last or rest):find "^\t%[C%]: " and not (last or rest):find "^\t%S*lua/brood/" then
@@ -30,22 +31,27 @@ local function callers_off(text)
     end
     rest = shorter
   end
-  return text
+  return trace
 end
 
 -- Nor is where brood noticed a mistake, above the line at which it was made.
-local function own_part_off(text, mistake)
-  text = callers_off(text)
+local function own_part_off(trace, mistake)
+  trace = callers_off(trace)
   if mistake then
     local n
     repeat
-      text, n = text:gsub("(\nstack traceback:)\n\t%[C%]: in function '[^\n]*'", "%1", 1)
+      trace, n = trace:gsub("^(\nstack traceback:)\n\t%[C%]: in function '[^\n]*'", "%1", 1)
       if n == 0 then
-        text, n = text:gsub("(\nstack traceback:)\n\t%S*lua/brood/[^\n]*", "%1", 1)
+        trace, n = trace:gsub("^(\nstack traceback:)\n\t%S*lua/brood/[^\n]*", "%1", 1)
       end
     until n == 0
   end
-  return (text:gsub("\nstack traceback:$", ""))
+  return (trace:gsub("^\nstack traceback:$", ""))
+end
+
+-- A message may be of any length, and stands in the error; above the traceback (and so in a log) its beginning does.
+local function beginning(text)
+  return #text <= SHOWN and text or ("%s... (%d bytes more)"):format(text:sub(1, SHOWN), #text - SHOWN)
 end
 
 --- Turns what was raised into an error with the traceback of the place, while its stack still stands.
@@ -53,16 +59,18 @@ local function on_raise(value)
   if type(value) == "table" and rawget(value, "traceback") then
     return value
   end
-  if type(value) == "string" and (value:find "^[%w_.]+[:.][%a_]+: " or value:find "^%S*lua/brood/") then
+  local start = type(value) == "string" and value:sub(1, HEAD)
+  if start and (start:find "^[%w_.]+[:.][%a_]+: " or start:find "^%S*lua/brood/") then
     local blame = require "brood.blame"
     value = blame.is_without_place(value) and blame.place(value, 2) or value
+    start = value:sub(1, HEAD)
   end
   local text = value == nil and "nil was raised, in place of an error" or E.describe(value)
   if type(value) == "table" then
     text = E.describe(rawget(value, "message") or getmetatable(value) and value or "an error object without a message")
   end
-  local mistake = type(value) == "string" and value:find "^%S+:[%d, or]+: [%w_.]+[:.][%a_]+: " ~= nil
-  return E.from(value, own_part_off(debug.traceback(text, 2), mistake))
+  local mistake = start and start:find "^%S+:[%d, or]+: [%w_.]+[:.][%a_]+: " ~= nil
+  return E.from(value, beginning(text) .. own_part_off(debug.traceback("", 2), mistake))
 end
 M.on_raise = on_raise
 

@@ -129,6 +129,29 @@ return {
     lu.assertFalse(s.exists(dir .. "/database.sock"))
   end,
 
+  ["hooks, production: what they do with workers goes for those of a pool as well"] = function()
+    for name, run in pairs { hooks = false, production = true } do
+      local dir = s.open_temp_dir()
+      s.run { "/bin/sh", "-c", ("cp %s/*.lua %s"):format(example(name), dir) }
+      local config = s.read_file(dir .. "/brood.lua"):gsub("\n  workers = 2,", [[%0
+        pools = { echo = { worker = function(job) return job.data end, max_processes = 1 } },]])
+      s.write_file(dir .. "/brood.lua", config, 420)
+      local database = run and database_of(dir)
+      local p = s.brood({ "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" }, { cwd = dir })
+      p:expect "serve 127%.0%.0%.1:%d+"
+      p:kill "QUIT"
+      lu.assertEquals({ p:wait() }, { 0 })
+      if database then
+        database:kill "TERM"
+        database:wait()
+      end
+      local log = s.read_file(dir .. "/deploy.log") or p:stderr() .. p:stdout()
+      lu.assertStrMatches(log, ".*echo worker 1 %(pid %d+%) serves.*")
+      lu.assertStrMatches(log, ".*echo worker 1 %(pid %d+%) is gone: [^\n]* after 0 requests.*")
+      lu.assertNil(p:stderr():find " error ")
+    end
+  end,
+
   ["production: deployments, an upgrade and rotated logs lose nothing, and workers have no privileges"] = function()
     local dir = s.open_temp_dir()
     s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "production", dir) }
@@ -232,7 +255,8 @@ return {
     lu.assertStrContains(p:stdout(), "job 12  aborted\n")
     lu.assertStrMatches(p:stdout(), ".*12 jobs ended, 0 failed, %d retried\n")
     local wrong = s.brood({ "exec", example "jobs/jobs.lua", "cobol" }):finish()
-    lu.assertStrContains(wrong.stderr, "usage: brood exec jobs.lua [lua|python|node] [SIZE]")
+    lu.assertEquals(wrong.stderr, "usage: brood exec jobs.lua [lua|python|node] [SIZE]\n")
+    lu.assertEquals(wrong.code, 2)
   end,
 
   ["child: three languages do the same, one that dies is replaced, and errors arrive whole"] = function()
@@ -305,7 +329,23 @@ return {
     lu.assertStrContains(curl("/jobs/" .. long), '"code":"abort"')
     lu.assertStrContains(curl("/jobs", "-d", '{"below": 1}'), "must be a whole number")
     lu.assertStrContains(curl "/jobs/unknown", "no such job")
-    p:kill "QUIT"
+    -- Two run and a hundred wait: the next one is refused.
+    local refused
+    for i = 1, 110 do
+      local socket = s.connect(address)
+      socket:send("POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\nConnection: close\r\n\r\n"
+        .. '{"below": 20000000}')
+      local response = socket:response()
+      socket:close()
+      if response.status == 503 then
+        refused = i
+        lu.assertStrContains(response.body, "too many jobs wait already")
+        break
+      end
+      lu.assertEquals(response.status, 202)
+    end
+    lu.assertTrue(refused == 102 or refused == 103 or refused == 104, tostring(refused))
+    p:kill "TERM"
     lu.assertEquals({ p:wait() }, { 0 })
     lu.assertNil(p:stderr():find " error ")
   end,

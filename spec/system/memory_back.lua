@@ -60,6 +60,52 @@ return {
     lu.assertTrue(held(pid) < before + 1024, ("%d KiB before, %d after"):format(before, held(pid)))
   end,
 
+  ["a heap of any size is given back, by steps, and then there is rest"] = function()
+    local result = s.script([[
+      local brood, quiet = require "brood", require "brood.quiet"
+      local function held() return tonumber(io.open("/proc/self/status"):read("*a"):match "RssAnon:%s*(%d+)") end
+      local kept, garbage = {}, {}
+      for i = 1, 200 do
+        kept[i] = {}
+        for j = 1, 1000 do kept[i][j] = { j } end
+      end
+      for i = 1, 200 do
+        garbage[i] = {}
+        for j = 1, 1000 do garbage[i][j] = { j, { j } } end
+      end
+      garbage = nil
+      local before = held()
+      quiet.note()
+      for _ = 1, 500 do
+        brood.sleep(0.01)
+        if held() < before - 8192 then break end
+      end
+      print(held() < before - 8192, #kept, kept[200][1000][1])
+    ]]):finish()
+    lu.assertEquals(result.stdout, "true\t200\t1000\n")
+  end,
+
+  ["a worker of a pool holds no more after its jobs than before"] = function()
+    local pool = require("brood.pool").new {
+      max_processes = 1, max_jobs_per_process = false,
+      worker = function(job)
+        local list = {}
+        for i = 1, job.data do
+          list[i] = { i }
+        end
+        return list[1] and require("luv").os_getpid()
+      end,
+    }
+    local pid = pool:run(10)
+    local before = held(pid)
+    for _ = 1, 5 do
+      lu.assertEquals(pool:run(100000), pid)
+    end
+    local ok, err = pcall(s.wait, function() return held(pid) < before + 1536 end)
+    pool:exit()
+    lu.assertTrue(ok, err)
+  end,
+
   ["a worker holds no more after its traffic than before"] = function()
     local master = masters.start { workers = 1, app = APP }
     lu.assertEquals(master:get("/").body, "0")

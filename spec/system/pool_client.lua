@@ -77,6 +77,22 @@ T["wait and abort work from another worker"] = function()
   lu.assertEquals(answer.err.code, "abort")
 end
 
+T["a job that is aborted in the turn in which it was enqueued is found by all"] = function()
+  start()
+  local id = master:lua [[
+    local job, err = pool:enqueue({ note = "never", sleep = 30 }, { id = "mine" }), nil
+    job:abort()
+    err = select(2, job:wait())
+    return job.id .. " " .. job.state .. " " .. err.code
+  ]]
+  lu.assertEquals(id, "mine ended abort")
+  local job = master:job("mine", master:other())
+  lu.assertEquals({ job.state, job.err.code }, { "ended", "abort" })
+  id = master:lua "local job = pool:enqueue { note = 'never' } job:abort() return job.id"
+  lu.assertEquals(master:ended(id, master:other()).err.code, "abort")
+  lu.assertEquals(#master:done(), 0)
+end
+
 T["listeners, callbacks and waiters of the enqueuer hear of its job once each"] = function()
   start()
   local text = master:lua [[

@@ -300,6 +300,46 @@ T["a reload starts a new pool, and one that cannot start fails it"] = function()
   lu.assertEquals(#status.pools.more.processes, 1)
 end
 
+T["files that are opened anew are the ones that pool workers and programs write to"] = function()
+  local master = pools.start {
+    worker = "return function(job) io.stderr:write('said ' .. job.data .. '\\n') end",
+    config = "stderr_path = 'err.log',",
+    pool = [[ max_processes = 1 }, cat = { max_processes = 1, worker = { command = { "sh", "-c",
+      "while read l; do echo cat $$ >&2; echo '{\"success\":1}'; done" } } ]],
+  }
+  local path, status = master.dir .. "/err.log", nil
+  master:up()
+  s.wait(function()
+    status = select(2, master:ask "/status")
+    return status.state == "ready"
+  end, 10, function() return s.read_file(path) or "nothing" end)
+  master.at = status.clusters.web.listen[1] -- its log is a file
+  local function said(file, text)
+    return (s.read_file(file) or ""):find(text, 1, true) ~= nil
+  end
+  local function both(text)
+    master:lua(("brood.pool('work'):run %q brood.pool('cat'):run(1)"):format(text))
+  end
+  both "old"
+  lu.assertTrue(said(path, "said old") and said(path, "cat "))
+  assert(os.rename(path, path .. ".1"))
+  uv.kill(master.program.pid, "sigusr1")
+  s.wait(function()
+    both "new"
+    return said(path, "said new") and said(path, "cat ")
+  end, 10, function() return s.read_file(path) or "nothing" end)
+  s.wait(function()
+    for _, pid in ipairs(s.child_pids(master.program.pid)) do
+      for _, target in pairs(s.fds(pid)) do
+        if target:find "err%.log%.1$" then
+          return false
+        end
+      end
+    end
+    return true
+  end, 10)
+end
+
 T["a pool that is left out of the config does what it has to do, and ends"] = function()
   local more = [[ max_processes = 1 }, more = { worker = "work.lua", options = { notes = here .. "/done" },
     max_processes = 1 ]]

@@ -289,6 +289,127 @@ return {
     ]], "false pool:enqueue: the pool belongs to the process that this one was forked from\n3\n")
   end,
 
+  ["in the child of a fork a job's handle says whose it is"] = function()
+    scripts.prints([[
+      local posix = require "brood.posix"
+      local pool = require("brood.pool").new { worker = function(job) return job.data end }
+      local job, ended = pool:enqueue(1, { delay = 60 }), pool:enqueue(2)
+      ended:wait()
+      local pid = posix.fork()
+      if pid == 0 then
+        for _, fn in ipairs {
+          function() return job.state end, function() return job.attempt end,
+          function() return (job:wait()) end, function() return (job:abort()) end,
+        } do
+          print((select(2, pcall(fn)):gsub("^[^ ]*:%d+: ", "LINE: ")))
+        end
+        print(ended.state, ended:wait())
+        os.exit(0)
+      end
+      posix.waitpid(pid)
+      job:abort()
+      pool:exit()
+    ]], ("LINE: %s: the pool belongs to the process that this one was forked from\n"):rep(4)
+      :format("job.state", "job.attempt", "job:wait", "job:abort") .. "ended\t2\n")
+  end,
+
+  ["exit ends every job, of however many that wait, and says so once"] = function()
+    local result = logged("pool: 250001 jobs that nobody waited for failed: pool was told to exit", [[
+      local pool = require("brood.pool").new { worker = function() require("brood").sleep(60) end, max_processes = 1 }
+      local heard, first = 0, nil
+      for i = 1, 250000 do
+        first = pool:enqueue(i, i % 100 == 0 and { delay = 60 } or nil)
+      end
+      pool:enqueue(0)
+      for _ = 1, 3 do
+        pool:enqueue(0, { priority = -1 }, function(err) heard = heard + (err.code == "exit" and 1 or 0) end)
+      end
+      pool:exit()
+      local stats = pool:stats()
+      print(heard, pool.live, stats.jobs, stats.failed, stats.backlog, first.state, first.err.code)
+    ]])
+    lu.assertEquals(result.stdout, "3\t0\t250004\t250004\t0\tended\texit\n")
+    local _, lines = result.stderr:gsub("\n", "")
+    lu.assertEquals(lines, 1)
+  end,
+
+  ["a worker that is killed in the middle of what it says is no error"] = function()
+    local result = logged("", [[
+      local brood = require "brood"
+      local pool = require("brood.pool").new {
+        max_processes = 1,
+        worker = function(job) while true do job:progress(("x"):rep(3000000)) end end,
+      }
+      for _ = 1, 10 do
+        local job = pool:enqueue(1)
+        local got = 0
+        job:on("progress", function() got = got + 1 if got == 2 then job:abort() end end)
+        job:wait()
+      end
+      pool:exit()
+    ]])
+    lu.assertNotStrContains(result.stderr, "the channel is closed")
+  end,
+
+  ["exit in a retry listener ends every job that a dead worker had begun, and none runs again"] = function()
+    local dir = s.temp_dir()
+    local pool = new {
+      worker = function(job)
+        local file = io.open(dir .. "/ran", "a")
+        file:write(job.data, "\n")
+        file:close()
+        if job.data == 10 then
+          require("luv").kill(require("luv").os_getpid(), 9)
+        end
+      end,
+      max_processes = 1, prefetch = 32, retries = 3,
+    }
+    local jobs, exited, ran = {}, false, nil
+    pool:once("job:retry", function()
+      pool:exit()
+      exited, ran = true, s.read_file(dir .. "/ran")
+    end)
+    pool:on("job:failure", function() end)
+    for i = 1, 20 do jobs[i] = pool:enqueue(i) end
+    s.wait(function() return exited end)
+    for i = 1, 20 do
+      lu.assertEquals({ i, jobs[i].state }, { i, "ended" })
+    end
+    lu.assertEquals({ pool:stats().backlog, pool:stats().jobs, pool:stats().workers }, { 0, 20, 0 })
+    lu.assertEquals(pool:run "one more", nil)
+    lu.assertEquals(s.read_file(dir .. "/ran"), ran .. "one more\n")
+  end,
+
+  ["a job that was begun behind others and lost tells each start, and one retry for it"] = function()
+    local pool = new {
+      worker = function(job)
+        if job.data == 20 and job.attempt == 1 then
+          require("luv").kill(require("luv").os_getpid(), 9)
+        end
+      end,
+      max_processes = 1, prefetch = 32, retries = 1,
+    }
+    local starts, retries = {}, {}
+    pool:on("job:start", function(job) starts[job.data] = (starts[job.data] or 0) + 1 end)
+    pool:on("job:retry", function(job) retries[job.data] = (retries[job.data] or 0) + 1 end)
+    for i = 1, 30 do pool:enqueue(i) end
+    pool:drain()
+    for i = 1, 30 do
+      lu.assertEquals({ i, starts[i] }, { i, (retries[i] or 0) + 1 })
+    end
+    lu.assertEquals(retries[20], 1)
+  end,
+
+  ["a very long error comes whole in little time, and its traceback has the beginning of it"] = function()
+    local pool = new { worker = function(job) error(("e"):rep(job.data * 2 ^ 20)) end, max_processes = 1 }
+    local _, err
+    local took = s.timed(function() _, err = pool:run(20) end)
+    lu.assertTrue(took < 3, took)
+    lu.assertTrue(#err.message > 20 * 2 ^ 20)
+    lu.assertTrue(#err.traceback < 100 * 1024)
+    lu.assertStrMatches(err.traceback:sub(-2000), ".*bytes more%)\nstack traceback:\n.*")
+  end,
+
   ["workers killed at random moments: every job ends exactly once"] = function()
     local seed = tonumber(os.getenv "BROOD_SEED") or os.time()
     math.randomseed(seed)

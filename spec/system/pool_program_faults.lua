@@ -84,6 +84,27 @@ if not os.path.exists(%q):
     lu.assertNil(text:find "traceback")
   end,
 
+  ["a program that writes before it is ready, or before it has a job, is tried a few times, and jobs fail with that"] =
+  function()
+    p.logged(function()
+      for _, text in ipairs {
+        'print("Loading model...", flush=True); say(ready=True)\n',
+        [[sys.stdout.write('{"ready": true}\nLoaded\n'); sys.stdout.flush()
+]],
+      } do
+        local pool = p.program(text .. p.ECHO, { ready = "line", respawn_delay = 0.01 })
+        local starts, errors = 0, 0
+        pool:on("spawn", function() starts = starts + 1 end)
+        pool:on("error", function() errors = errors + 1 end)
+        pool:spawn_workers()
+        p.fails(pool, 1, "faulted", ".*a line that is no JSON: \"Load.*")
+        s.remains(function() return starts <= 4 end, 0.5)
+        lu.assertTrue(starts >= 3)
+        lu.assertTrue(errors <= 2)
+      end
+    end)
+  end,
+
   ["a program that leaves in the middle fails the job with its status or signal"] = function()
     local pool = p.program [[
 for job in jobs():

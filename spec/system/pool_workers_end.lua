@@ -5,6 +5,7 @@ local posix = require "brood.posix"
 local p = require "spec.support.pool"
 local s = require "spec.support"
 local task = require "brood.task"
+local uv = require "luv"
 
 -- Waits until there is a file of that name.
 local function waits(job)
@@ -142,6 +143,100 @@ return {
     lu.assertEquals(p.all(pool, { 1, 2, "exit", 4, 5 }), { 1, 1, "exit", 1, 1 })
   end,
 
+  ["of jobs whose results died with their worker only the one that ran is charged, the others run again"] = function()
+    local runs = s.temp_dir() .. "/runs"
+    local pool = p.new(function(job)
+      local file = io.open(job.data.runs, "a")
+      file:write(job.data.name, " ", job.attempt, "\n")
+      file:close()
+      local me = require "brood.posix"
+      return job.data.name ~= "dies" and job.attempt or me.kill(me.getpid(), "KILL")
+    end, { prefetch = 8, retries = 0 })
+    local list = {}
+    for i, name in ipairs { "a", "b", "c", "dies", "d" } do
+      list[i] = { name = name, runs = runs }
+    end
+    lu.assertEquals(p.all(pool, list), { 1, 1, 1, "exit", 1 })
+    lu.assertEquals(pool:stats().retried, 0)
+    lu.assertEquals(select(2, s.read_file(runs):gsub("dies 1\n", "")), 1)
+  end,
+
+  ["a worker's results are written before a job that follows a longer one"] = function()
+    local pool = p.new(function(job)
+      local now = require("brood").now
+      local till = now() + 0.001
+      while now() < till or job.data == "long" do end
+      return job.attempt
+    end, { prefetch = 8, timeout_working = 0.3 })
+    local first, second, last = pool:enqueue(1), pool:enqueue(2), pool:enqueue "long"
+    lu.assertEquals({ first:wait(), second:wait(), last.state }, { 1, 1, "running" })
+    lu.assertEquals(select(2, last:wait()).code, "timeout")
+  end,
+
+  ["the limit of a job that waited in its worker is kept, whatever the one before it was given"] = function()
+    local function works(job)
+      local now = require("brood").now
+      local till = now() + job.data
+      while now() < till do end
+      return "whole"
+    end
+    local pool = p.new(works, { timeout_working = 60, prefetch = 4 })
+    local first, hangs = pool:enqueue(0.2), pool:enqueue(60, { timeout = 0.1 })
+    local seconds, _, err = s.timed(function() return hangs:wait() end)
+    lu.assertEquals({ first:wait(), err.code }, { "whole", "timeout" })
+    lu.assertTrue(seconds < 5)
+    pool = p.new(works, { timeout_working = 0.1, prefetch = 4 })
+    first, hangs = pool:enqueue(0.4, { timeout = false }), pool:enqueue(60)
+    lu.assertEquals({ first:wait(), select(2, hangs:wait()).code }, { "whole", "timeout" })
+  end,
+
+  ["a job is given the time in which its worker and its master stood still together"] = function()
+    local pool = p.new(function(job)
+      job:progress "begun"
+      for _ = 1, 8 do
+        require("brood").sleep(0.05)
+      end
+      return "whole"
+    end, { timeout_working = 0.8 * s.slow })
+    local job = pool:enqueue()
+    local pid = pid_of(pool)
+    s.wait(function() return job.last_progress end)
+    posix.kill(pid, "STOP")
+    uv.sleep(1500 * s.slow) -- this process as well
+    posix.kill(pid, "CONT")
+    lu.assertEquals(job:wait(), "whole")
+  end,
+
+  ["a worker that is killed before it has ended a job is replaced after respawn_delay"] = function()
+    local pool = p.new(function() while true do end end, { timeout_working = 0.02, respawn_delay = 0.3, retries = 2 })
+    local started = p.record(pool, { "spawn" })
+    local seconds, _, err = s.timed(function() return pool:run() end)
+    lu.assertEquals({ err.code, #started }, { "timeout", 3 })
+    lu.assertTrue(seconds > 0.45)
+  end,
+
+  ["an error that no message can carry is told as that, and the worker goes on"] = function()
+    local pool = p.new(function(job)
+      if job.data then
+        error { message = ("e"):rep(65 * 2 ^ 20) }
+      end
+      return "fine"
+    end, { timeout_working = false })
+    lu.assertEquals(select(2, pool:run(true)).code, "too_large")
+    lu.assertEquals(pool:run(), "fine")
+    lu.assertEquals(pool:stats().restarts, 0)
+  end,
+
+  ["a process that a job forks behind brood's back takes no job and answers none"] = function()
+    local pool = p.new(function(job)
+      local ffi = require "ffi"
+      ffi.cdef "int fork(void);"
+      return job.data == "fork" and ffi.C.fork() == 0 and "child" or "parent"
+    end, { prefetch = 8 })
+    lu.assertEquals(p.all(pool, { 1, "fork", 2, 3 }), { "parent", "parent", "parent", "parent" })
+    lu.assertEquals(pool:stats().late, 0)
+  end,
+
   ["a worker that is killed takes its running job with it, and is replaced"] = function()
     local pool = p.new(waits)
     local running = pool:enqueue { flag = "/nowhere" }
@@ -155,8 +250,7 @@ return {
 
   ["what a job has started in its group dies with its worker"] = function()
     local pool = p.new(function(job)
-      local uv = require "luv"
-      local _, pid = uv.spawn("sleep", { args = { "60" } })
+      local _, pid = require("luv").spawn("sleep", { args = { "60" } })
       job:progress(pid)
       while true do end
     end, { timeout_working = 0.2 })
@@ -213,6 +307,31 @@ return {
     lu.assertEquals(err.code, "faulted")
     s.write_file(path, "return function(job) return job.data end")
     lu.assertEquals(pool:run(3), 3)
+  end,
+
+  ["a script that is told to end leaves no worker, though a job would run for ever: after a while, or told again"] =
+  function()
+    for _, again in ipairs { true, false } do
+      local master = s.script [[
+        local Pool = require "brood.pool"
+        local pool = Pool.new { worker = function(job)
+          job:progress(require("brood.posix").getpid())
+          while true do end
+        end, max_processes = 1, timeout_working = false }
+        local job = pool:enqueue()
+        job:on("progress", function(pid) print(pid) io.stdout:flush() end)
+        job:wait()
+      ]]
+      local pid = s.wait(function() return tonumber(master:stdout():match "(%d+)\n") end, 10, "the job")
+      posix.kill(master.pid, "TERM")
+      s.remains(function() return s.alive(pid) end, 0.1)
+      if again then
+        posix.kill(master.pid, "TERM")
+      end
+      local seconds = s.timed(function() s.wait(function() return not s.alive(master.pid) end, 20) end)
+      lu.assertEquals(seconds < 2, again)
+      lu.assertFalse(s.alive(pid))
+    end
   end,
 
   ["workers end when their master does, after the running job"] = function()

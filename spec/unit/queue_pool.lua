@@ -142,6 +142,70 @@ return {
     lu.assertEquals({ stats.jobs, stats.failed, stats.retried }, { 1, 1, 2 })
   end,
 
+  ["in a retry listener the job is where it waits, with its next attempt, and may be ended there"] = function()
+    for delay, state in pairs { [0] = "waiting", [60] = "delayed" } do
+      local pool, w = jp.new({ retries = 5, retry_delay = delay }, 1)
+      local seen
+      local job = pool:enqueue "x"
+      job:on("retry", function(err)
+        seen = { tostring(err), job.state, job.attempt, pool:stats().backlog }
+        lu.assertTrue(job:abort())
+      end)
+      turn() w:claim() w:answer("failure", fail())
+      turn()
+      lu.assertEquals(seen, { "bad", state, 2, 1 })
+      lu.assertEquals({ job.state, job.err.code, pool.live, (w:claim()) }, { "ended", "abort", 0 })
+    end
+  end,
+
+  ["a job that is aborted when it is told to have begun ends once, whatever its worker had said"] = function()
+    for _, kind in ipairs { "success", "failure" } do
+      local pool, w = jp.new({ prefetch = 2, retries = 1 }, 1)
+      local jobs = { pool:enqueue(1), pool:enqueue(2) }
+      jobs[2]:on("start", function() lu.assertTrue(jobs[2]:abort()) end)
+      turn()
+      for _ = 1, 2 do
+        w:claim()
+        w:put(kind == "failure" and w.current == 2 and kind or "success", fail())
+      end
+      w:flush()
+      turn()
+      lu.assertEquals({ jobs[2].err.code, pool.live, pool:stats().jobs, pool:stats().aborted }, { "abort", 0, 2, 1 })
+    end
+  end,
+
+  ["of the jobs that a dead worker had begun none is left over, whoever ends all when the first is told"] = function()
+    for _, event in ipairs { "start", "retry" } do
+      local pool, w = jp.new({ prefetch = 4, retries = 5 }, 1)
+      local jobs, codes = {}, {}
+      for i = 1, 5 do
+        jobs[i] = pool:enqueue(i, function(err) codes[i] = err.code end)
+      end
+      turn()
+      for _ = 1, 3 do w:claim() end
+      jobs[event == "start" and 2 or 1]:once(event, function() pool:exit() end)
+      w:die({ code = "exit", message = "it died" }, 3)
+      turn()
+      lu.assertEquals({ codes, pool.live, pool:stats().backlog }, { { "exit", "exit", "exit", "exit", "exit" }, 0, 0 })
+    end
+  end,
+
+  ["an id like those that the pool makes is refused, but for that of a job it knows"] = function()
+    local pool, w = jp.new({}, 1)
+    local first = pool:enqueue "first"
+    lu.assertIs(pool:enqueue("again", { id = first.id }), first)
+    local code, why
+    local refused = pool:enqueue("mine", { id = pool.tag .. "-5" }, function(err) code, why = err.code, err.message end)
+    turn()
+    lu.assertEquals({ code, refused.state }, { "id", "ended" })
+    lu.assertStrContains(why, pool.tag .. "-5")
+    for i = 3, 6 do pool:enqueue(i) end
+    lu.assertEquals(pool:get(pool.tag .. "-5").data, 5)
+    lu.assertEquals(pool:get(refused.id), refused)
+    lu.assertEquals(pool:enqueue("fine", { id = pool.tag .. "x-5" }).id, pool.tag .. "x-5")
+    run_all(w, {})
+  end,
+
   ["a job's own retries beat the pool's; retry = false in the error beats both"] = function()
     local pool, w = jp.new({ retries = 5 }, 1)
     local never = pool:enqueue("x", { retries = 0 })
@@ -521,6 +585,7 @@ return {
     mistake("unknown option 'priorty' (did you mean 'priority'?)", function() pool:enqueue(1, { priorty = 1 }) end)
     mistake("'delay'", function() pool:enqueue(1, { delay = "soon" }) end)
     mistake("'retries'", function() pool:enqueue(1, { retries = -1 }) end)
+    mistake("to 2147483647", function() pool:enqueue(1, { retries = 2 ^ 31 }) end)
     mistake("'id'", function() pool:enqueue(1, { id = "" }) end)
     mistake("'id'", function() pool:enqueue(1, { id = 7 }) end)
     mistake("'priority'", function() pool:enqueue(1, { priority = 0.5 }) end)
@@ -562,7 +627,7 @@ return {
     lu.assertTrue(pool:watch(seq, watcher))
     turn() w:claim() w:answer("progress", 5) w:answer("failure", fail())
     turn() w:claim() w:answer("success", "good")
-    lu.assertEquals(got, { "start - 1 1", "progress 5 1 1", "retry bad 1 1", "start - 2 1", "success good 2 1" })
+    lu.assertEquals(got, { "start - 1 1", "progress 5 1 1", "retry bad 2 1", "start - 2 1", "success good 2 1" })
     got = {}
     pool:watch(seq, watcher)
     lu.assertEquals(got, { "success good 2 1" })

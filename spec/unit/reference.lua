@@ -27,6 +27,12 @@ function T.test_the_reference_names_every_key_with_its_type_and_an_example()
       lu.assertIsString(reference.key(key.name .. "." .. name))
     end
   end
+  local entry = reference.entry(keys.fields.pools.fields.retries, "pools.thumbs.retries")
+  lu.assertEquals(reference.key "pools.thumbs.retries", entry)
+  lu.assertStrContains(reference.key "clusters.admin.workers", "clusters.admin.workers\n")
+  lu.assertEquals({ reference.inside "retries", reference.inside "nothing" }, { "pools.retries" })
+  lu.assertNil(reference.key "pools.thumbs.nothing")
+  lu.assertNil(reference.key "listen.x.backlog")
   lu.assertNil(reference.key "nothing")
   lu.assertNil(reference.key "listen.nothing")
   lu.assertNil(reference.key "workers.nothing")

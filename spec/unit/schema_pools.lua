@@ -64,6 +64,10 @@ function T.test_mistakes_name_the_option_and_what_it_may_be()
     { "'pools.work.worker' is missing: it must be a Lua file, a function, or a table with command =" })
   lu.assertEquals(complaints { work = 5 }, { "pools.work: expected a table with worker =, got 5" })
   lu.assertStrContains(complaints({ { worker = "w.lua" } })[1], "each needs a name, and number 1 has none")
+  lu.assertEquals(#complaints { [""] = { worker = "w.lua" } }, 1)
+  lu.assertTrue(#complaints({ [("x"):rep(5000)] = { worker = "w.lua" } })[1] < 300)
+  local hidden = setmetatable({}, { __index = function() error "not for us" end })
+  lu.assertStrContains(complaints(hidden, { app = "app.lua" })[1], "nothing but what its metatable gives")
   lu.assertStrContains(complaints({ ["a b"] = { worker = "w.lua" } })[1], "has a name that cannot be used")
   for name, value in pairs {
     max_processes = 0, max_jobs_per_process = 0, prefetch = 0, max_backlog = -1, retries = -1, retry_delay = "soon",

@@ -264,6 +264,25 @@ T["a slot that is used again lets nothing of its former lane be begun"] = functi
   lu.assertEquals(s:take_any(9), { 1, 2, 3 })
 end
 
+T["an attempt has any number, and what comes behind the largest stays that"] = function()
+  local s = jobs.store()
+  local lane = s:lane()
+  local inbox = lane:inbox()
+  s:push(1, "x", 0, 0, -1, 2 ^ 31 - 1)
+  for _, pair in ipairs { { 65535, 65535 }, { 65536, 65536 }, { 2 ^ 32 - 1, 2 ^ 32 - 1 }, { 2 ^ 33, 2 ^ 32 - 1 } } do
+    assert(inbox:feed((lane:assign(1, 1))))
+    inbox:next(1)
+    lane:abandon()
+    lu.assertTrue(s:requeue(1, 0, pair[1]))
+    lane:free()
+    lane = s:lane()
+    inbox = lane:inbox()
+    lu.assertEquals({ s:find(1) }, { "waiting", pair[2], nil, 0, -1, 2 ^ 31 - 1 })
+  end
+  assert(inbox:feed((lane:assign(1, 1))))
+  lu.assertEquals({ inbox:next(1) }, { 1, 2 ^ 32 - 1, "x", 1 })
+end
+
 T["a job costs less than 150 bytes beyond its data, and a burst is given back"] = function()
   local s, n, data = jobs.store(), 200000, ("x"):rep(50)
   for seq = 1, n do

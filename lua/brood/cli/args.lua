@@ -83,7 +83,8 @@ local function help_config(argv)
     return { command = "help", topic = "config", markdown = true }
   elseif key and not require("brood.cli.help").text("config", key) then
     local schema_keys, nearest = require "brood.rules.schema_keys", require "brood.rules.nearest"
-    local meant = schema_keys.called_elsewhere[key] or nearest.find(key, schema_keys.order)
+    local meant = schema_keys.called_elsewhere[key] or require("brood.cli.reference").inside(key)
+      or nearest.find(key, schema_keys.order)
     refuse("config", "unknown key '%s'%s", key, nearest.hint(meant))
   end
   return { command = "help", topic = "config", key = key }

@@ -7,13 +7,16 @@ local address = require "brood.rules.address"
 local core = require "brood.core"
 local files = require "brood.files"
 local kinds = require "brood.rules.kinds"
+local merged = require "brood.rules.merged"
 local paths = require "brood.rules.path"
 local rights_of = require "brood.cluster.rights"
+local unhooked = require "brood.rules.unhooked"
 local uv = require "luv"
 
 ---@class brood.Found: brood.Mistake
 ---@field note boolean whether somebody else could do it
 ---@field about? string the path or the name that cannot be used
+---@field advice? boolean whether nothing is wrong, but worth knowing
 
 ---@class brood.Preflight
 ---@field mistakes brood.Found[]
@@ -163,12 +166,47 @@ function Look:script(key, path, config)
   self:readable(key, path, config)
 end
 
+-- Whether a file there can be run.
+local function is_program(path)
+  local stat = uv.fs_stat(path)
+  return stat ~= nil and stat.type == "file" and uv.fs_access(path, "X") and true or false
+end
+
+-- It is looked for as exec does, in the PATH of the program to be.
+function Look:program(command, folder, env)
+  local name, path = command[1], env.PATH or env.PATH == nil and os.getenv "PATH" or "/bin:/usr/bin"
+  if name:find("/", 1, true) then
+    local whole = name:sub(1, 1) == "/" and name or folder .. "/" .. name
+    if not is_program(whole) then
+      self:complain("worker.command", whole, "names a program that %s: %s",
+        uv.fs_stat(whole) and "cannot be run" or "is not there", whole)
+    end
+    return
+  end
+  for part in (path .. ":"):gmatch "([^:]*):" do
+    local place = part == "" and "." or part
+    if is_program((place:sub(1, 1) == "/" and place or folder .. "/" .. place) .. "/" .. name) then
+      return
+    end
+  end
+  self:complain("worker.command", name, "names a program that is not in PATH: '%s' (PATH is %s)", name, path)
+end
+
 function Look:pool(pool, whole)
-  local worker = pool.worker
+  local worker, hooks = pool.worker, whole.hooks or whole
   if type(worker) == "string" then
-    self:script("worker", worker, whole)
-  elseif type(worker) == "table" and worker.cwd then
+    return self:script("worker", worker, whole)
+  elseif type(worker) ~= "table" or not worker.command then
+    return
+  end
+  if worker.cwd then
     self:directory("worker.cwd", worker.cwd)
+  end
+  self:program(worker.command, worker.cwd or whole.working_directory or ".", merged(whole.env or {}, worker.env))
+  local advice = unhooked(worker, hooks.after_fork, whole.user)
+  if advice then
+    add(self, true, "worker.command", nil, "is a program: %s", advice)
+    self.mistakes[#self.mistakes].advice = true
   end
 end
 
@@ -321,7 +359,8 @@ end
 function M.others(config, origin, err)
   local found, given = {}, setmetatable({ clusters = origin.clusters }, { __index = config })
   for _, mistake in ipairs(M.look(given, origin.origins)) do
-    if not (mistake.about and err.message:find(mistake.about, 1, true)) then
+    local is_said = mistake.about and err.message:find(mistake.about, 1, true)
+    if not (is_said or mistake.advice) then
       mistake.note = nil -- whoever runs it is who cannot
       found[#found + 1] = mistake
     end

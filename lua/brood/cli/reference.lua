@@ -8,6 +8,8 @@ require "brood.rules.schema" -- the kinds that only a config has
 
 local M = {}
 
+local NAMED = { pools = true, clusters = true } -- tables of tables: a name stands before the key
+
 --- The default as it is written, or nil.
 ---@param key brood.Key
 ---@return string? default
@@ -85,9 +87,24 @@ function M.key(name)
     return M.entry(key, name) .. where .. (fields ~= "" and "\n" .. fields or "")
   end
   local top, field = name:match("^([%w_]+)%.([%w_]+)$")
-  key = keys.fields[top]
-  local part = key and key.fields and key.fields[field]
+  if not top then
+    top, field = name:match("^([%w_]+)%..+%.([%w_]+)$") -- with a pool's, or a cluster's, name
+    field = NAMED[top] and field
+  end
+  local fields = top == "clusters" and keys.cluster_fields or keys.fields[top] and keys.fields[top].fields
+  local part = fields and fields[field]
   return part and M.entry(part, name) or nil
+end
+
+--- What a name that is no key of the top level may have meant: the same in a table of it.
+---@param name string
+---@return string? key
+function M.inside(name)
+  for _, key in ipairs(keys.keys) do
+    if key.available ~= false and key.fields and key.fields[name] then
+      return key.name .. "." .. name
+    end
+  end
 end
 
 --- All keys, those that are not available yet at the end.

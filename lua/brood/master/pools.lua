@@ -2,6 +2,7 @@
 --- them. It is loaded where a config has pools, and nowhere else. What a pool is, and what becomes of its jobs, is the
 --- room brood.pool's business.
 local clock = require "brood.clock"
+local core = require "brood.core"
 local count = require "brood.rules.count"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
@@ -15,6 +16,7 @@ local room = require "brood.pool.room"
 local run_hook = require "brood.hook"
 local task = require "brood.task"
 local trial = require "brood.pool.trial"
+local unhooked = require "brood.rules.unhooked"
 
 local START_ATTEMPTS = 3
 local STDERR = 2
@@ -84,6 +86,14 @@ local function complete(name, options)
   return options
 end
 
+-- What keeps no pool from starting, and is worth knowing: above all who would otherwise be root without a word.
+local function warn_of(name, options, config)
+  local advice = unhooked(options.worker, config.hooks.after_fork, config.user)
+  if advice then
+    log[core.posix.getuid() == 0 and "warn" or "info"](("%s: %s"):format(name, advice))
+  end
+end
+
 --- A pool that is none of the master's yet, though every process knows its name; nothing is started.
 ---@param name string
 ---@param config brood.EffectiveConfig
@@ -93,6 +103,7 @@ function Pools:make(name, config)
   if not options then
     return nil, err
   end
+  warn_of(name, options, config)
   local pool = pools.make(options, inner_of(self.master, name, config))
   room.attach(pool)
   pool:on("error", function(failure)
@@ -245,6 +256,7 @@ function Pools:prepare(reload)
       local options
       options, err = complete(name, config.pools[name])
       if options then
+        warn_of(name, options, config)
         local one = trial.new(present, options, inner_of(self.master, name, config))
         trials[#trials + 1] = one
         reload:or_else(function()
@@ -268,7 +280,7 @@ function Pools:prepare(reload)
     end
     list[i] = present
   end
-  reload.pool_trials = trials
+  reload.pool_trials, reload.pools_born = trials, born
   for name in pairs(self.master.pools) do
     if not config.pools[name] then
       named.hide(name, true) -- from those that are forked from now on

@@ -19,6 +19,7 @@ local function end_rest(pool, done)
     waiting = waiting + delayed
     log.warn(('%s: %s that had not ended %s with "exit": %d still waited, %d ran'):format(pool.name,
       count(rest, "job"), rest == 1 and "ends" or "end", waiting, math.max(0, rest - waiting)))
+    pool.end_told = true
   end
   pool:exit(done)
 end

@@ -90,6 +90,9 @@ local function replace(self, done)
       over(err and E.of(trial.pool.name, err))
     end)
   end
+  for _, pool in ipairs(self.pools_born or {}) do
+    replaced = replaced + pool.crew.group:ready_count()
+  end
   all.all_begun()
 end
 

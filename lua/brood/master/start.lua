@@ -82,7 +82,14 @@ local function on_start(self)
   local reminder = every and self.config.hooks.on_start and timer.every(every, function()
     log.warn(("on_start still runs after %.0f s: nothing is served before it has ended"):format(clock.now() - began))
   end):unref()
+  local hook, pools = self.config.hooks.on_start, next(self.config.pools) ~= nil and require "brood.pool"
+  if pools then
+    pools.coming = hook and true
+  end
   local err = hooks.call(self, self.config.hooks, "on_start", self.inherited.upgrade and "upgrade" or "start")
+  if pools then
+    pools.coming = nil
+  end
   if reminder then
     reminder:cancel()
   end

@@ -15,6 +15,7 @@ local M = {}
 ---@field retries? integer how often it is tried again, in place of the pool's
 
 local PRIORITY_MAX = 2 ^ 31 - 1
+local RETRIES_MAX = 2 ^ 31 - 1
 local FOREVER = 1e9 -- seconds
 
 local specs = {
@@ -22,7 +23,7 @@ local specs = {
   priority = { type = "integer", min = -PRIORITY_MAX, max = PRIORITY_MAX },
   delay = { type = "duration" },
   timeout = { type = "duration", off = true },
-  retries = { type = "integer", min = 0 },
+  retries = { type = "integer", min = 0, max = RETRIES_MAX },
 }
 
 M.NONE = {}
@@ -43,7 +44,7 @@ local function is_sound(given)
     end
   end
   return (given.id == nil or type(given.id) == "string" and given.id ~= "")
-    and is_plain(given.priority, -PRIORITY_MAX, PRIORITY_MAX) and is_plain(given.retries, 0, 2 ^ 31)
+    and is_plain(given.priority, -PRIORITY_MAX, PRIORITY_MAX) and is_plain(given.retries, 0, RETRIES_MAX)
     and is_seconds(given.delay) and is_seconds(given.timeout)
 end
 
@@ -85,6 +86,10 @@ function M.push(self, seq, input, given, client)
     return nil, E.new("exit", "%s was told to exit", self.name)
   elseif not is_admitted(self) then
     return nil, E.new("backlog", "%s has a backlog of %d jobs already", self.name, self.options.max_backlog)
+  end
+  if given.id and self.ledger:is_made_here(given.id) then
+    return nil, E.new("id", "%s: the id %q is one of those that it makes itself, and no job that it knows has it",
+      self.name, given.id)
   end
   local due = given.delay and queue.due(clock.now(), given.delay) or 0
   local timeout = given.timeout

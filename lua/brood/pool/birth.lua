@@ -71,7 +71,7 @@ local function fork_process(self)
   local o, generation = self.options, self.generation
   local plan = {
     worker = o.worker, options = o.options, max_jobs = o.max_jobs_per_process,
-    lane = self.lane, id_of = self.crew.id_of,
+    lane = self.lane, id_of = self.crew.id_of, name = self:name(),
   }
   local process = Process.new(process_options(self, {
     main = function(line)

@@ -15,6 +15,7 @@ local encode = message.encode
 
 local ROOM = "pool"
 local NOTHING, END, ALL = 0, 1, 2 -- what is wanted to be heard of a job
+local ABORTED = 3 -- nothing, for it has ended before it was sent
 
 ---@class brood.PoolClient: brood.Emitter
 ---@field name string
@@ -196,7 +197,7 @@ end
 function Client:abort(handle)
   local record = handle.record
   if record then
-    outbox:drop(record)
+    record.want = ABORTED -- whoever asks for it later is to find it, and how it has ended
     handle.record = false
     self:forget(handle)
     return handle:finish("abort", message.encode_error(E.new("abort", "the job was aborted")))
@@ -393,6 +394,7 @@ function M.open(name)
   end
   local names = named and named.names() or {}
   local which = names[1] and "the pools are: " .. table.concat(names, ", ")
+    or require("brood.pool").coming and "pools start after on_start"
     or (brood.worker and "its master's config has no pools" or "no master has started it with a config that has pools")
   error(("brood.pool: this process knows of no pool '%s'; %s"):format(tostring(name), which), 2)
 end

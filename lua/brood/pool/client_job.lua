@@ -130,7 +130,7 @@ local function answer(self, done)
 end
 
 --- Wait for the job's end: its result, or nil and its error. After `timeout` (a duration) nil and an error with code
---- "timeout"; the job goes on.
+--- "timeout" and `waiting = true`; the job goes on.
 ---@async
 ---@param timeout? number|string|false
 ---@param cb? fun(err: brood.Error?, result: any)
@@ -145,7 +145,9 @@ function Job:wait(timeout, cb)
       return answer(self, done)
     end
     self:await(seconds and require("brood.timer").limit(seconds, function()
-      done(E.new("timeout", "the job has not ended within %s s", seconds))
+      local err = E.new("timeout", "the job has not ended within %s s", seconds)
+      err.waiting = true -- its own timeout has the same code, and ends it
+      done(err)
     end, done) or done)
   end)
 end

@@ -3,6 +3,7 @@
 --- where, and what becomes of it, the dispatch's, which hears of all this by `on`.
 local clock = require "brood.clock"
 local E = require "brood.error"
+local limits = require "brood.pool.limits"
 local news = require "brood.pool.news"
 local oldest_first = require "brood.group.oldest_first"
 local respawn = require "brood.group.respawn"
@@ -13,7 +14,10 @@ local timer = require "brood.timer"
 
 local now = clock.now
 
-local LATE = 1 -- seconds by which a look that comes too late shows that we have stood still ourselves
+local TICK = 1 -- seconds from one look to the next, at most, while something is looked at
+local LATE = 0.5 -- seconds by which a look that comes too late shows that we have stood still ourselves
+local GRACE = 1 -- seconds in which those who have stood still as well say what they have done
+local STDERR = 2
 local SOONER = 1.5 -- a replacement is started so many times its mean start before it is needed
 
 ---@class brood.Crew
@@ -24,6 +28,7 @@ local SOONER = 1.5 -- a replacement is started so many times its mean start befo
 ---@field listening boolean? somebody wants to hear of each state of each worker
 ---@field group brood.Group
 ---@field generation { options: table, process: table, hooks: table<string, function> } what is made is of this one
+---@field restarts integer workers that have ended though nobody had told them to
 ---@field shortest number? seconds: the shortest limit that a job was given
 local Crew = {}
 Crew.__index = Crew
@@ -41,7 +46,7 @@ end
 function M.new(given)
   local self = setmetatable({
     name = given.name, options = given.options, store = given.store, heard = given.on, id_of = given.id_of,
-    generation = generation(given.options, given.inner), list = {}, spawners = {}, watch_due = math.huge,
+    generation = generation(given.options, given.inner), list = {}, spawners = {}, restarts = 0, watch_due = math.huge,
   }, Crew)
   self.group = news.group(self, given.inner)
   return self
@@ -178,13 +183,14 @@ end
 
 -- ---- watching -------------------------------------------------------------------------------------------------------
 
--- Time in which this process stood still was perhaps not theirs either, and what they have said is not read.
+-- Time in which this process stood still was perhaps not theirs either, and what they have said is not read. How much
+-- that was is known to a tick.
 local function stood_still(self, at)
   if at - self.watch_due < LATE then
     return false
   end
   for _, w in ipairs(self.list) do
-    w.seen_at = at
+    limits.allow(w, at - self.watch_since, at)
   end
   return true
 end
@@ -194,7 +200,7 @@ local function look(self)
   local late = stood_still(self, at)
   self.watch_due = math.huge
   if late then
-    nearest = at + LATE
+    nearest = at + GRACE
   else
     for _, w in ipairs(copy) do
       nearest = math.min(nearest, w:look(at) or math.huge)
@@ -214,8 +220,10 @@ function Crew:watch_until(due)
   if self.watching then
     self.watching:cancel()
   end
-  self.watch_due = due
-  self.watching = timer.after(due - now(), function()
+  local at = now()
+  due = math.min(due, at + TICK)
+  self.watch_due, self.watch_since = due, at
+  self.watching = timer.after(due - at, function()
     self.watching = nil
     look(self)
   end)
@@ -319,12 +327,24 @@ function Crew:become(kind, first, done)
   self.heard.room(first.worker)
 end
 
---- Hand each worker files that were opened again, in place of what it has under that number.
+--- Hand each worker files that were opened again, in place of what it has under that number. A program can be handed
+--- nothing: where its stderr is meant, another one comes in its place, and it goes after its running job. (Those that a
+--- reload is about to replace anyway are left to it.)
 ---@param list { target: integer, fd: integer }[]
 function Crew:reopen(list)
-  for _, member in ipairs(oldest_first(self.group)) do
-    for _, file in ipairs(member.process.post and list or {}) do
-      member.process:post("reopen", { target = file.target }, file.fd)
+  local all, stderr = self.group, false
+  for _, file in ipairs(list) do
+    stderr = stderr or file.target == STDERR
+  end
+  for _, member in ipairs(oldest_first(all)) do
+    local w = member.worker
+    if not (w and w.line) then
+      for _, file in ipairs(member.process and member.process.post and list or {}) do
+        member.process:post("reopen", { target = file.target }, file.fd)
+      end
+    elseif stderr and all.state == "running" and all.holders[member.slot] == member
+      and w.generation == self.generation then
+      all:replace(member.slot, "reload", function() end)
     end
   end
 end

@@ -262,15 +262,17 @@ function M.results(self, w, frame)
       tell_start_of(self, seq, kind)
     end
     w:took(kind, seq, left)
-    if is_success(kind) then
+    if (self.tells_starts or self.heard) and not self.store:find(seq) then -- luacheck: ignore 542
+      -- a listener has ended it meanwhile
+    elseif is_success(kind) then
       succeeded(self, seq, payload, now)
     elseif kind == "progress" then
       progressed(self, seq, payload)
     elseif kind == "failure" or kind == "recovering_failure" then
       failed(self, seq, payload)
     end
-    if w.lane ~= lane then
-      break -- what a callback has done ended the worker
+    if offset == #frame or w.lane ~= lane then
+      break -- or what a callback has done ended the worker
     end
   end
   if self.tells_starts and w.lane == lane then
@@ -288,12 +290,22 @@ end
 ---@param err brood.Error
 ---@param running? integer
 function M.lost(self, started, err, running)
+  local deciding = self.deciding
+  for _, seq in ipairs(started) do
+    deciding[seq] = "lost" -- nobody has them now: whoever hears of one and ends all is to find the others as well
+  end
   for _, seq in ipairs(started) do
     local own = err
     if seq ~= running and err.code == "timeout" then
       own = E.new("exit", "its worker was killed before it had told the result")
     end
-    failed(self, seq, nil, own)
+    if self.tells_starts and deciding[seq] then
+      settle.started(self, seq)
+    end
+    if deciding[seq] then
+      deciding[seq] = nil
+      failed(self, seq, nil, own)
+    end
   end
   arm(self)
 end
@@ -302,16 +314,20 @@ end
 ---@param self brood.Pool
 ---@param err brood.Error
 function M.faulted(self, err)
-  local waiting = self.store:counts()
-  local list = {}
-  for _, seq in ipairs(waiting > 0 and self.store:take_any(waiting) or {}) do
-    if self.store:find(seq) == "waiting" then
-      list[#list + 1] = seq
+  local left = self.store:counts() -- what comes meanwhile, from those who hear of an end, has its own chance
+  local function some()
+    local list = {}
+    for _, seq in ipairs(left > 0 and self.store:take_any(left) or {}) do
+      if self.store:find(seq) == "waiting" then
+        list[#list + 1] = seq
+      end
     end
+    left = left - #list
+    return list
   end
   local each = E.new("faulted", "no worker of %s can be started: %s", self.name, err.message)
   each.cause, each.traceback = err, err.traceback
-  settle.fail_all(self, list, each)
+  settle.fail_all(self, some(), each, some)
   arm(self)
 end
 
@@ -335,7 +351,7 @@ function M.state(self, seq)
   local state = self.store:find(seq)
   if state ~= "assigned" then
     return state
-  elseif self.deciding[seq] then
+  elseif self.deciding[seq] == true then
     return "waiting"
   end
   local w, at = worker_of(self, seq)
@@ -372,12 +388,19 @@ function M.withdraw(self, seq)
   end
 end
 
---- Every job that has not ended.
+--- Jobs that no worker has, the first of them: there may be more than the store tells at once.
+---@param self brood.Pool
+---@return integer[]
+function M.unbegun(self)
+  local waiting, delayed = self.store:counts()
+  return waiting + delayed > 0 and self.store:take_any(waiting + delayed) or {}
+end
+
+--- Every job that has not ended; of those that no worker has, the first.
 ---@param self brood.Pool
 ---@return integer[]
 function M.all(self)
-  local waiting, delayed = self.store:counts()
-  local list = waiting + delayed > 0 and self.store:take_any(waiting + delayed) or {}
+  local list = M.unbegun(self)
   for _, w in ipairs(self.crew:workers()) do
     for _, seq in ipairs(w.lane:list()) do
       list[#list + 1] = seq

@@ -56,7 +56,7 @@ function Far:put(input, options, client, seq)
     self.far, self.eventful = true, true
   end
   local ok, err = admission.push(self, seq, input, options or admission.NONE, client)
-  if id then
+  if id and not (err and err.code == "id") then
     self.ledger:name(seq, id)
   end
   self.live, self.worked = self.live + 1, true

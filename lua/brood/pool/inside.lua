@@ -8,21 +8,28 @@ local files = require "brood.files"
 local fork = require "brood.fork"
 local log = require "brood.log"
 local message = require "brood.message"
+local nearest = require "brood.rules.nearest"
 local payloads = require "brood.pool.payload"
+local quiet = require "brood.quiet"
 local signals = require "brood.signals"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
+local uv = require "luv"
 
 local M = {}
 
 -- Results wait for others, to be written together, until nothing else is to be done; but not for longer than so many
--- seconds before the next job, which may take its time, and no more bytes than these.
-local HELD, HELD_BYTES = 0.0002, 65536
+-- seconds before the next job, which may take its time, and no more bytes than these. What lasted longer than BRISK
+-- seconds is worth a write of its own.
+local HELD, HELD_BYTES, BRISK = 0.0001, 65536, 0.00002
 local FLUSH = 1 -- seconds that the master has at the end to take what was sent
 local WANTED = "function(job, options), or { init =, job =, recover = }"
 local PARTS = { "init", "job", "recover" }
+local PROGRAMS = { py = "python3", js = "node", mjs = "node", cjs = "node", rb = "ruby", sh = "sh", pl = "perl" }
 
 local now, decode, encode = clock.now, message.decode, message.encode
+local getpid = core.posix.getpid
+local find, max = string.find, math.max
 local setmetatable, rawset, call, unpack_payload = setmetatable, rawset, task.call, payloads.unpack
 
 ---@class brood.WorkerJob what a job function is given
@@ -59,9 +66,10 @@ function Job:progress(value)
   elseif self.over or not mine then
     return nil, E.new("ended", "the job has ended")
   end
-  mine.inbox:put(self.seq, "progress", bytes)
+  local put
+  put, err = mine.inbox:put(self.seq, "progress", bytes)
   mine:flush()
-  return true
+  return put and true or nil, err
 end
 
 ---@class brood.PoolInside
@@ -69,6 +77,7 @@ end
 ---@field inbox table core.jobs' inbox
 ---@field run fun(job: brood.WorkerJob, options: any): any
 ---@field recover? fun(job: brood.WorkerJob, options: any)
+---@field name string of the worker
 ---@field options any
 ---@field id_of fun(seq: integer): string
 ---@field left number how many jobs it may still run
@@ -77,6 +86,8 @@ end
 ---@field orphan? boolean its master is gone
 ---@field pending integer bytes of results that were not sent
 ---@field sent_at number
+---@field began_at number when the job before was claimed
+---@field pid integer
 ---@field flush_due? boolean they are sent at the end of this turn, whatever the job does
 local Inside = {}
 Inside.__index = Inside
@@ -89,10 +100,19 @@ local function refuse(fmt, ...)
   error(err, 0)
 end
 
+-- What may be meant, where it is no Lua or not there.
+local function hint(path)
+  if not uv.fs_stat(path) then
+    return path:sub(1, 1) ~= "/" and (" (in %s)"):format(uv.cwd()) or ""
+  end
+  local language = PROGRAMS[path:match "%.(%w+)$"]
+  return language and (' (a program needs worker = { command = { "%s", "%s" } })'):format(language, path) or ""
+end
+
 local function load_file(path)
   local chunk, why = loadfile(path)
   if not chunk then
-    refuse("cannot load the worker: %s", why)
+    refuse("cannot load the worker: %s%s", why, hint(path))
   end
   files.path_first(path)
   local ok, value = task.call(chunk)
@@ -120,6 +140,12 @@ function M.load(worker)
     refuse("%s must return %s, got a table %s", where, WANTED,
       value.job == nil and "without `job`" or "whose `job` is a " .. type(value.job))
   end
+  for name in pairs(value) do
+    if name ~= "init" and name ~= "job" and name ~= "recover" then
+      refuse("%s must return %s, got a table with '%s'%s", where, WANTED, tostring(name),
+        nearest.hint(nearest.find(name, PARTS)))
+    end
+  end
   for _, name in ipairs(PARTS) do
     if value[name] ~= nil and type(value[name]) ~= "function" then
       refuse("%s: `%s` must be a function, got %s", where, name, type(value[name]))
@@ -133,10 +159,14 @@ end
 --- Send what there is.
 function Inside:flush()
   local frame = self.inbox:frame()
-  self.pending, self.sent_at = 0, now()
-  if frame and self.peer:post_bytes("results", frame) == false then
-    self.peer:flush_blocking(FLUSH) -- more than a megabyte waits: a job that reports without end waits as well
+  self.pending = 0
+  while frame do
+    if self.peer:post_bytes("results", frame) == false then
+      self.peer:flush_blocking(FLUSH) -- more than a megabyte waits: a job that reports without end waits as well
+    end
+    frame = #frame > HELD_BYTES and self.inbox:frame() -- one frame may not take all of what is big
   end
+  self.sent_at = now()
 end
 
 --- The end of this process; nothing that a job supervises is left behind.
@@ -162,15 +192,25 @@ local function outcome(ok, value)
   return "success", bytes
 end
 
+-- An error that no message can carry is told by another one.
+local function put(self, seq, kind, bytes)
+  local pending, err = self.inbox:put(seq, kind, bytes)
+  if not pending then
+    bytes = message.encode_error(E.new(err.code, "the job's end cannot be told: %s", err.message))
+    pending = assert(self.inbox:put(seq, find(kind, "^recovering") and "recovering_failure" or "failure", bytes))
+  end
+  return pending
+end
+
 local RECOVERING = { success = "recovering", failure = "recovering_failure" }
 
 -- The job is over, and its result must not wait for what is done behind it.
 local function recover(self, job, kind, bytes)
-  self.inbox:put(job.seq, RECOVERING[kind], bytes)
+  put(self, job.seq, RECOVERING[kind], bytes)
   self:flush()
   local ok, err = call(self.recover, job, self.options)
   if not ok then
-    log.error("recover failed, the worker is replaced: " .. E.text(err))
+    log.error(("%s: recover failed, the worker is replaced: %s"):format(self.name, E.text(err)))
     self:leave(1)
   end
   self.pending = self.inbox:put(job.seq, "recovered", "")
@@ -185,7 +225,7 @@ local function finish(self, job, ok, value)
     if self.recover then
       return recover(self, job, kind, bytes)
     end
-    pending = self.inbox:put(job.seq, kind, bytes)
+    pending = put(self, job.seq, kind, bytes)
   end
   self.pending = pending
   if pending >= HELD_BYTES then
@@ -203,12 +243,14 @@ end
 
 local function run(self, seq, attempt, at, data, payload)
   if self.pending > 0 then
-    if at - self.sent_at > HELD then
+    local sent_at = self.sent_at
+    if at - sent_at > HELD or at - max(sent_at, self.began_at) > BRISK then
       self:flush()
     else
       flush_at_turn_end(self)
     end
   end
+  self.began_at = at
   local job = setmetatable({ id = nil, data = data, attempt = attempt, seq = seq, over = false }, Job)
   if payload then -- it has an id of its own, or is no plain value
     local bytes, sound, value
@@ -238,6 +280,24 @@ local function work(self)
     return self:leave(0)
   end
   self:flush()
+  quiet.note()
+end
+
+-- Whatever fails here fails for good: the master hears of the end, and another worker goes on. A child that a job has
+-- forked behind our back claims and says nothing in its parent's name.
+local function work_safely(self)
+  local ok, err = call(work, self)
+  if ok then
+    return
+  elseif getpid() ~= self.pid then
+    log.error(("%s: a process that a job has forked came back from the job; brood.posix.fork would know how")
+      :format(self.name))
+    core.exit(1)
+  end
+  log.error(("%s: %s"):format(self.name, E.text(err)))
+  pcall(self.flush, self)
+  self.peer:flush_blocking(FLUSH)
+  supervised.exit(1)
 end
 
 -- A job that runs is finished first.
@@ -255,7 +315,7 @@ end
 local function tell_before_exit(self)
   local exit = os.exit
   os.exit = function(code) -- luacheck: ignore 122
-    if mine == self then
+    if mine == self and getpid() == self.pid then
       self:flush()
       self.peer:flush_blocking(FLUSH)
     end
@@ -263,13 +323,27 @@ local function tell_before_exit(self)
   end
 end
 
+-- The master has opened a log anew: from now on it is what this process writes to.
+local function reopened(value, fd)
+  if fd then
+    local ok, err = require("brood.access_log").replace(fd, value.target)
+    core.fd.close(fd)
+    if not ok then
+      log.error("cannot go on in a log that was opened anew: " .. err)
+    end
+  end
+end
+
 --- Be a worker: in its process, from the fork to its end. Raises when it cannot become one.
 ---@param line brood.Worker the line to the master
----@param plan { worker: string|function|table, options: any, lane: table, id_of: function, max_jobs: integer|false }
+---@param plan { worker: string|function|table, options: any, lane: table, id_of: function, max_jobs: integer|false,
+---  name: string }
 function M.run(line, plan)
   local self = setmetatable({
     peer = line.peer, inbox = plan.lane:inbox(), options = plan.options, id_of = plan.id_of,
-    left = plan.max_jobs or math.huge, working = false, pending = 0, sent_at = 0,
+    name = plan.name,
+    left = plan.max_jobs or math.huge, working = false, pending = 0, sent_at = 0, began_at = 0,
+    pid = getpid(),
   }, Inside)
   mine = self
   function self.at_turn_end()
@@ -300,9 +374,10 @@ function M.run(line, plan)
       return supervised.exit(1)
     end
     if not self.working then
-      task.spawn(work, self)
+      task.spawn(work_safely, self)
     end
   end)
+  line.peer:handle("reopen", reopened)
   line:ready()
 end
 

@@ -28,6 +28,13 @@ local M = {
   class = Job, SEQ = SEQ, INPUT = INPUT, CB = CB, DONE = DONE, ENDING = ENDING, OUTPUT = OUTPUT, ENDED_AT = ENDED_AT,
 }
 
+-- What is not in the handle is the parent's alone, in the child of a fork. A user's line is blamed, `level` above.
+local function be_at_home(self, what, level)
+  if self.pool.foreign then
+    error(("%s: the pool belongs to the process that this one was forked from"):format(what), level + 1)
+  end
+end
+
 -- ---- what a handle tells: each is asked for rarely ----
 
 local tells = {}
@@ -48,6 +55,7 @@ function tells.state(self)
   if self.ending then
     return "ended"
   end
+  be_at_home(self, "job.state", 3)
   return self.pool:_state(self.seq) or "waiting"
 end
 
@@ -65,7 +73,11 @@ function tells.data(self)
 end
 
 function tells.attempt(self)
-  return not self.ending and self.pool:_attempt(self.seq) or 1
+  if self.ending then
+    return 1
+  end
+  be_at_home(self, "job.attempt", 3)
+  return self.pool:_attempt(self.seq) or 1
 end
 
 function tells.last_progress(self)
@@ -152,7 +164,7 @@ function Job:answer(done)
 end
 
 --- Wait for the job's end: its result, or nil and its error. After `timeout` (a duration) nil and an error with code
---- "timeout"; the job goes on.
+--- "timeout" and `waiting = true`; the job goes on.
 ---@async
 ---@param timeout? number|string|false
 ---@param cb? fun(err: brood.Error?, result: any)
@@ -162,12 +174,17 @@ function Job:wait(timeout, cb)
     timeout, cb = nil, timeout
   end
   local seconds = timeout and options.duration("job:wait", timeout, 3) or nil
+  if not self.ending then
+    be_at_home(self, "job:wait", 2)
+  end
   return task.run(cb, "job:wait", function(done)
     if self.ending then
       return self:answer(done)
     end
     self:add_waiter(seconds and timer.limit(seconds, function()
-      done(E.new("timeout", "the job has not ended within %s s", seconds))
+      local err = E.new("timeout", "the job has not ended within %s s", seconds)
+      err.waiting = true -- its own timeout has the same code, and ends it
+      done(err)
     end, done) or done)
   end)
 end
@@ -176,6 +193,7 @@ end
 ---@return boolean? aborted
 ---@return brood.Error? err code "ended": it has ended before
 function Job:abort()
+  be_at_home(self, "job:abort", 2)
   return self.pool:abort(self.seq)
 end
 

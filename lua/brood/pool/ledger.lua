@@ -66,6 +66,12 @@ function Ledger:limit(ttl, max)
   self.keeps = ttl ~= 0 and max ~= 0
 end
 
+--- How many ended jobs are remembered at most.
+---@return number
+function Ledger:most()
+  return self.keeps and self.max or 0
+end
+
 --- The id of a job: its user's, or one that is made of its number.
 ---@param seq integer
 ---@return string
@@ -73,17 +79,25 @@ function Ledger:id_of(seq)
   return self.names[seq] or self.tag .. "-" .. base36(seq)
 end
 
+-- The number of which an id was made, or will be.
+local function number_in(self, id)
+  local tag, digits = id:match("^(%w+)%-(%w+)$")
+  local seq = tag == self.tag and tonumber(digits, 36) or nil
+  return seq and seq < 2 ^ 53 and base36(seq) == digits and seq or nil
+end
+
 --- The number of a job by its id; whether there is such a job is not said.
 ---@param id string
 ---@return integer?
 function Ledger:seq_of(id)
-  local seq = self.ids[id]
-  if seq then
-    return seq
-  end
-  local tag, digits = id:match("^(%w+)%-(%w+)$")
-  seq = tag == self.tag and tonumber(digits, 36) or nil
-  return seq and seq < 2 ^ 53 and base36(seq) == digits and seq or nil
+  return self.ids[id] or number_in(self, id)
+end
+
+--- Whether the id is of the kind that is made here, of a job's number: no user may call another job so.
+---@param id string
+---@return boolean
+function Ledger:is_made_here(id)
+  return number_in(self, id) ~= nil
 end
 
 --- From now on the job has this id.

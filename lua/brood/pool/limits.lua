@@ -33,14 +33,22 @@ local function limit_of(self, seq)
   return self.options.timeout_working or nil
 end
 
+-- When to look again, with jobs that may begin at any moment behind the one that runs.
+local function next_look(self, due, at)
+  for _, seq in ipairs(self.lane:list()) do
+    local limit = limit_of(self, seq)
+    due = limit and min(due or at + limit, at + limit) or due
+  end
+  return due
+end
+
 -- The job that runs: until when it may. Once it may no more, nothing else can be claimed, and only if it still runs
 -- then is it to blame.
 local function look_at_job(self, seq, started_at, at)
   local limit = limit_of(self, seq)
-  if not limit then
-    return nil
-  elseif at < started_at + limit then
-    return started_at + limit
+  local due = limit and started_at + limit + (self.stolen_from == started_at and self.stolen or 0)
+  if not due or at < due then
+    return next_look(self, due, at)
   end
   read_now(self)
   if self.lane:running() ~= seq then
@@ -50,16 +58,15 @@ local function look_at_job(self, seq, started_at, at)
   if self.lane:running() ~= seq then
     return at
   end
-  overran(self, "working", "timeout", E.new("timeout", "the job took longer than %g s", limit), seq)
+  overran(self, "working", "timeout", E.new("timeout", "the job took longer than %g s%s", limit,
+    self.line and " (did the program flush its stdout?)" or ""), seq)
 end
 
 -- It has jobs, and does not begin with any.
 local function look_at_idler(self, at)
   local limit = self.options.timeout_working
-  if not limit then
-    return nil
-  elseif at < self.seen_at + limit then
-    return self.seen_at + limit
+  if not limit or at < self.seen_at + limit then
+    return next_look(self, limit and self.seen_at + limit, at)
   end
   read_now(self)
   if self.lane:running() or self.lane:outstanding() == 0 then
@@ -81,7 +88,7 @@ local function look_at_recovery(self, at)
   end
   read_now(self)
   if self.recovering_since then
-    overran(self, "recovering", "timeout")
+    overran(self, "recovering", "timeout", E.new("timeout", "%s: recover took longer than %g s", self:name(), limit))
   end
 end
 
@@ -94,6 +101,25 @@ local function look_at_spare(self, at)
     return at + SPARE
   end
   self.crew.group:dismiss(self.member, "max_jobs")
+end
+
+--- Its master has stood still for so long, and perhaps it has as well: what it does may take so much longer.
+---@param self brood.PoolWorker
+---@param seconds number
+---@param at number monotonic seconds
+function M.allow(self, seconds, at)
+  self.seen_at = at
+  if self.recovering_since then
+    self.recovering_since = min(at, self.recovering_since + seconds)
+  end
+  local seq, started_at = nil, nil
+  if self.lane then
+    seq, started_at = self.lane:running()
+  end
+  if seq then
+    local before = self.stolen_from == started_at and self.stolen or 0
+    self.stolen_from, self.stolen = started_at, min(before + seconds, at - started_at)
+  end
 end
 
 --- See whether it has overrun anything. Returns when to look again, if ever.

@@ -56,8 +56,13 @@ local function target(self)
   return rawget(self, "far")
 end
 
+local meta = {}
+
 for _, name in ipairs { "enqueue", "run", "get", "drain", "exit", "spawn_workers", "emit" } do
   Named[name] = function(self, ...)
+    if getmetatable(self) ~= meta then
+      error(require("brood.options").no_self("pool:" .. name), 2)
+    end
     local it = target(self)
     return it[name](it, ...)
   end
@@ -76,6 +81,9 @@ end
 ---@param cb? fun(err: brood.Error?, stats: brood.PoolStats?)
 ---@return brood.PoolStats? stats, brood.Error? err
 function Named:stats(cb)
+  if getmetatable(self) ~= meta then
+    error(require("brood.options").no_self "pool:stats", 2)
+  end
   local it = target(self)
   return task.run(cb, "pool:stats", function(done)
     if it == rawget(self, "pool") then
@@ -85,15 +93,13 @@ function Named:stats(cb)
   end)
 end
 
-local meta = {
-  __index = function(self, key)
-    local method = Named[key]
-    if method ~= nil then
-      return method
-    end
-    return target(self)[key]
-  end,
-}
+function meta.__index(self, key)
+  local method = Named[key]
+  if method ~= nil then
+    return method
+  end
+  return target(self)[key]
+end
 
 -- ---- by name --------------------------------------------------------------------------------------------------------
 

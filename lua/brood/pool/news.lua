@@ -5,12 +5,14 @@ local E = require "brood.error"
 local group = require "brood.group"
 local log = require "brood.log"
 local restart = require "brood.rules.restart"
+local timer = require "brood.timer"
 local worker = require "brood.pool.worker"
 
 local now = clock.now
 
 local ATTEMPTS = 3 -- failed starts in a row of one slot, with no worker there, before waiting jobs are not kept waiting
 local AFTER_FAULT = { delay = 0.2, max_delay = 5, jitter = 0 } -- then it is tried again, when there are jobs
+local LAST = 5 -- seconds that running jobs have to end when the script that has the pool is told to
 local WEIGHT = 0.2 -- of the newest in a mean
 
 local M = {}
@@ -80,7 +82,7 @@ local function on_online(self, member)
   local w = member.worker
   on_spawned(self, member) -- a program may be ready before the group has told of it
   self.mean_start = mean(self.mean_start, now() - w.began_at)
-  if not w.line or w.options.worker.ready == "line" then
+  if not w.line or w.options.worker.ready == "line" and not self.vain then
     M.recovered(self, w)
   end
   w:to "ready"
@@ -96,13 +98,18 @@ local function on_failed(self, member, err)
     return -- told to go
   end
   local w = member.worker
+  err = w and w.err or err
   if err.code == "timeout" and w and w.pid then
     self.heard.event("timeout", w, "initializing")
   end
   self.last_error, member.failed = err, true
-  if err.message ~= self.told then
-    self.told = err.message -- of many in a row that fail for one reason, once
-    self.heard.event("error", err)
+  local why, name = err.message, w and w:name() .. ": " or ""
+  if why:sub(1, #name) == name then
+    why = why:sub(#name + 1)
+  end
+  if why ~= self.told then
+    self.told = why -- of many in a row that fail for one reason, once
+    self.heard.event("error", w and #why == #err.message and E.of("worker " .. w.id, err) or err)
   end
   M.answer_spawners(self, err)
 end
@@ -111,7 +118,8 @@ end
 local function give_up(self)
   if not self.fault then
     self.fault = restart.new(AFTER_FAULT)
-    log.error(("%s: no worker can be started: jobs fail until one can"):format(self.name))
+    log.error(("%s: no worker can be started, and jobs fail until one can%s"):format(self.name,
+      self.last_error and ": " .. self.last_error.message or ""))
   end
   self.try_at = now() + restart.exited(self.fault, now(), 0).delay
   self.group:scale(0, function() end)
@@ -123,13 +131,40 @@ local function note_vain_start(self, w, member, started)
   if not (w.line and member.ready_at and member.reason == "crash") or w.jobs > 0 or #started > 0 then
     return
   end
-  local err = E.new("exit", "%s ended with status %s before it had read a job", w:name(),
+  local err = w.err or E.new("exit", "%s ended with status %s before it had read a job", w:name(),
     tostring(member.process.exit_code))
   self.vain = (self.vain or 0) + 1
   if self.vain == 1 then
     self.heard.event("error", err)
   end
   self.last_error = err
+end
+
+local UNASKED = { crash = true, signal = true, timeout = true }
+
+-- One that was to go soon can die before, and one that we have ended has an err where it was at fault.
+local function is_unasked(w, started)
+  if w.discarded then
+    return w.err ~= nil
+  end
+  return UNASKED[w.reason] or started[1] ~= nil
+end
+
+-- Of one that was ready: its jobs may be tried again without a word, and it may have had none. How long a job may take
+-- is a limit that was asked for, and whoever has the job hears of it.
+local function tell_end(self, w, started, code, signal)
+  if not is_unasked(w, started) then
+    return
+  end
+  self.restarts = self.restarts + 1
+  if w.culprit or w.line and w.jobs == 0 and not started[1] then
+    return -- (a program that had not begun with anything has a story of its own)
+  end
+  local how = signal and "was killed by " .. signal or "ended with status " .. tostring(code)
+  local seq = started[#started]
+  log.warn(w.err and ("%s; its worker (pid %s) is replaced"):format(w.err.message, tostring(w.pid))
+    or ("%s (pid %s) %s%s"):format(w:name(), tostring(w.pid), how,
+      seq and " while it ran job " .. self.id_of(seq) or ""))
 end
 
 local function on_exit(self, member, code, signal)
@@ -141,6 +176,9 @@ local function on_exit(self, member, code, signal)
     local err = w.err or w:end_error(code, signal)
     local started = w:bury()
     note_vain_start(self, w, member, started)
+    if member.ready_at and not member.tentative then
+      tell_end(self, w, started, code, signal)
+    end
     self.heard.lost(w, started, err, w.culprit)
     w:to "stopped"
     if had_run then
@@ -183,6 +221,11 @@ function M.group(self, inner)
     end,
   }
   M.be_patient(self, all)
+  function all.limit()
+    timer.after(LAST, function()
+      all:kill()
+    end):unref()
+  end
   for event, fn in pairs { online = on_online, failed = on_failed, exit = on_exit } do
     all:on(event, function(...)
       fn(self, ...)

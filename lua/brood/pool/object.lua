@@ -2,6 +2,7 @@
 --- has the workers, `dispatch` moves jobs between them, `settle` ends them, the ledger knows who is who.
 local admission = require "brood.pool.admission"
 local clock = require "brood.clock"
+local collector = require "brood.collector"
 local core = require "brood.core"
 local crew = require "brood.pool.crew"
 local dispatch = require "brood.pool.dispatch"
@@ -27,6 +28,7 @@ local new_job = job.new
 ---@field failed integer jobs that have ended with a failure
 ---@field aborted integer
 ---@field retried integer attempts that were followed by another
+---@field restarts integer workers that were killed, crashed, or overran a limit
 ---@field late integer results that came when their job had ended already
 ---@field waiting brood.Histogram seconds from the moment a job could run until it was given to a worker
 ---@field running brood.Histogram seconds from then to its result
@@ -55,8 +57,10 @@ fork.on_child(function()
   alive = setmetatable({}, { __mode = "k" })
 end)
 
-local function refuse_foreign(what)
-  error(("%s: the pool belongs to the process that this one was forked from"):format(what), 3)
+-- Called with a dot in place of the colon, or in a process that has no part in it.
+local function refuse(self, what)
+  error(getmetatable(self) ~= Pool and require("brood.options").no_self(what)
+    or ("%s: the pool belongs to the process that this one was forked from"):format(what), 3)
 end
 
 local function on_of(self)
@@ -96,9 +100,9 @@ function M.new(options, inner)
     last_seq = 0, next_seq = inner.next_seq or false,
     live = 0, ended = 0, failed = 0, aborted = 0, retried = 0, worked = false,
     drains = {}, watchers = {}, progress = {}, started = {},
-    deciding = {}, -- failed jobs whose retry_delay has not returned yet
+    deciding = {}, -- failed jobs whose retry_delay has not returned yet (true); "lost": their worker was, which is told
     tells_starts = false, eventful = false, far = false, -- what must be looked at for each job, once somebody wants it
-    armed = false, leaving = false, is_ready = false, foreign = false,
+    armed = false, end_told = false, leaving = false, is_ready = false, foreign = false,
   }, Pool)
   self.tag = self.ledger.tag
   self.pump = dispatch.pump_of(self)
@@ -110,6 +114,7 @@ function M.new(options, inner)
     end,
   }
   alive[self] = true
+  collector.ease()
   return self
 end
 
@@ -218,7 +223,7 @@ local function take_in(self, data, options, cb, done)
   else
     books.weak:put(seq, handle)
   end
-  if options and options.id then
+  if options and options.id and not (err and err.code == "id") then
     books:name(seq, options.id)
     handle.id = options.id
   end
@@ -246,8 +251,8 @@ end
 ---@param cb? fun(err: brood.Error?, result: any)
 ---@return brood.Job
 function Pool:enqueue(data, options, cb)
-  if self.foreign then
-    refuse_foreign "pool:enqueue"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:enqueue")
   end
   if type(options) == "function" and cb == nil then
     options, cb = nil, options
@@ -268,8 +273,8 @@ end
 ---@param cb? fun(err: brood.Error?, result: any)
 ---@return any result, brood.Error? err
 function Pool:run(data, options, cb)
-  if self.foreign then
-    refuse_foreign "pool:run"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:run")
   end
   if type(options) == "function" and cb == nil then
     options, cb = nil, options
@@ -288,8 +293,8 @@ end
 ---@param cb? fun(err: nil, job: brood.Job?)
 ---@return brood.Job?
 function Pool:get(id, cb)
-  if self.foreign then
-    refuse_foreign "pool:get"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:get")
   end
   if type(id) ~= "string" then
     error("pool:get: the id must be a string, got " .. type(id), 2)
@@ -328,8 +333,8 @@ end
 ---@param cb? fun(err: brood.Error?)
 ---@return boolean? ok, brood.Error? err
 function Pool:spawn_workers(cb)
-  if self.foreign then
-    refuse_foreign "pool:spawn_workers"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:spawn_workers")
   end
   return task.run(cb, "pool:spawn_workers", function(done)
     self.crew:spawn(done)
@@ -341,8 +346,8 @@ end
 ---@param cb? fun()
 ---@return boolean? ok
 function Pool:drain(cb)
-  if self.foreign then
-    refuse_foreign "pool:drain"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:drain")
   end
   return task.run(cb, "pool:drain", function(done)
     if self.live == 0 then
@@ -358,14 +363,16 @@ end
 ---@param cb? fun()
 ---@return boolean? ok
 function Pool:exit(cb)
-  if self.foreign then
-    refuse_foreign "pool:exit"
+  if getmetatable(self) ~= Pool or self.foreign then
+    refuse(self, "pool:exit")
   end
   return task.run(cb, "pool:exit", function(done)
     self.leaving = (self.leaving or 0) + 1
     self.is_ready = false
     dispatch.end_stillborn(self)
-    settle.fail_all(self, dispatch.all(self), E.new("exit", "%s was told to exit", self.name))
+    settle.fail_all(self, dispatch.all(self), E.new("exit", "%s was told to exit", self.name), function()
+      return dispatch.unbegun(self) -- the store tells of some at a time, and nothing new is taken in
+    end)
     self.crew:kill(function()
       self.leaving = self.leaving > 1 and self.leaving - 1 or false
       dispatch.tell_empty(self)
@@ -378,12 +385,16 @@ end
 --- Counts, and how long jobs wait and run.
 ---@return brood.PoolStats
 function Pool:stats()
+  if getmetatable(self) ~= Pool then
+    refuse(self, "pool:stats")
+  end
   local waiting, delayed = self.store:counts()
   local workers, busy = self.crew:counts()
   local times = self.store:stats()
   return {
     jobs = self.ended, backlog = waiting + delayed, delayed = delayed, workers = workers, busy = busy,
     failed = self.failed, aborted = self.aborted, retried = self.retried, late = times.late,
+    restarts = self.crew.restarts or 0,
     waiting = times.waiting, running = times.running,
   }
 end

@@ -11,7 +11,7 @@ local COST = 100 -- bytes that a job takes beside its data, about
 ---@class brood.PoolRecord a job that waits to be sent
 ---@field client brood.PoolClient
 ---@field seq integer
----@field data string? encoded; nil once it is not wanted any more
+---@field data string encoded
 ---@field options table?
 ---@field want integer what is to be heard of it
 ---@field handle brood.ClientJob
@@ -47,13 +47,11 @@ local function take(self)
       break
     end
     self[self.first], self.first = nil, self.first + 1
-    if record.data then
-      local n = #list
-      list[n + 1], list[n + 2], list[n + 3], list[n + 4] = record.seq, record.data, record.want, record.options or false
-      records[#records + 1] = record
-      bytes = bytes + #record.data + COST
-      record.handle.record = false
-    end
+    local n = #list
+    list[n + 1], list[n + 2], list[n + 3], list[n + 4] = record.seq, record.data, record.want, record.options or false
+    records[#records + 1] = record
+    bytes = bytes + #record.data + COST
+    record.handle.record = false
   end
   self.bytes = self.bytes - bytes
   return client, list, records
@@ -124,13 +122,6 @@ function Outbox:add(record)
       self:flush()
     end)
   end
-end
-
---- It was not sent yet, and is not wanted any more.
----@param record brood.PoolRecord
-function Outbox:drop(record)
-  self.bytes = self.bytes - #record.data - COST
-  record.data = nil
 end
 
 --- Nothing waits yet.

@@ -121,8 +121,17 @@ local function flush(self)
   end
 end
 
+-- An error that no message can carry is told by another one.
+local function put_end(self, seq, kind, bytes)
+  local ok, err = self.inbox:put(seq, kind, bytes)
+  if not ok then
+    err = E.new(err.code, "the job's end cannot be told: %s", err.message)
+    self.inbox:put(seq, "failure", message.encode_error(err))
+  end
+end
+
 local function put_failure(self, seq, err)
-  self.inbox:put(seq, "failure", message.encode_error(err))
+  put_end(self, seq, "failure", message.encode_error(err))
 end
 
 -- It has a job and can neither read nor answer: unless it ends by itself, as most do then, it is at fault.
@@ -235,7 +244,7 @@ local function answer(self, said)
   elseif not bytes then
     return self:fault(err)
   end
-  self.inbox:put(job.seq, bytes and said.kind or "failure", bytes or message.encode_error(err))
+  put_end(self, job.seq, bytes and said.kind or "failure", bytes or message.encode_error(err))
 end
 
 local function take_line(self, text)

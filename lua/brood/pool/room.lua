@@ -6,6 +6,7 @@ local log = require "brood.log"
 local message = require "brood.message"
 local named = require "brood.pool.named"
 local remote = require "brood.remote"
+local settle = require "brood.pool.settle"
 local timer = require "brood.timer"
 
 local M = {}
@@ -15,6 +16,7 @@ local BATCH = 256 * 1024 -- bytes of news in one frame
 local PROGRESS_MAX = 1024 * 1024 -- bytes that wait for a process: from here on progress is not news enough
 local BEHIND = 0.02 -- seconds in which a job arrives that somebody has heard of already
 local RECENT = 100000 -- numbers
+local ABORTED = 3 -- wanted of a job: that it has ended already
 
 local ENDS = { success = true, failure = true, abort = true }
 
@@ -94,7 +96,7 @@ function M.attach(pool)
     local book = books[(client - (all and 1 or 0)) / 2]
     if book and (all or ENDS[event]) then
       news(book, name, seq, event, bytes, attempt)
-    elseif not book and event == "failure" then
+    elseif not book and event == "failure" and not settle.hush(pool) then
       local ok, err = message.decode(bytes)
       log.error(("%s: job %s failed, and who enqueued it is gone: %s"):format(name, pool:id_of(seq),
         E.text(ok and E.from(err) or "its error cannot be decoded")))
@@ -194,6 +196,8 @@ function methods.put(caller, name, list)
       news(book, name, seq, "failure", message.encode_error(gone(name)))
     elseif want == 0 then
       pool:put(data, options, 0, seq)
+    elseif want == ABORTED then
+      pool:abort(pool:put(data, options, 0, seq)) -- before any worker sees it
     else
       book = book or book_of(caller)
       if want == 2 then

@@ -123,10 +123,19 @@ local function answer(handle, err, value)
   return cb or done or more
 end
 
-local function log_unheard(self, handle, err)
+--- A job has failed and nobody hears of it. Whether there is one word for all that end together, and so none for it.
+---@param self brood.Pool
+---@return boolean
+function M.hush(self)
   if self.hushed then
-    self.hushed = self.hushed + 1 -- one word for all that end together
-  else
+    self.hushed = self.hushed + 1
+    return true
+  end
+  return false
+end
+
+local function log_unheard(self, handle, err)
+  if not M.hush(self) then
     log.error(("%s: job %s failed: %s"):format(self.name, handle.id, E.text(err)))
   end
 end
@@ -234,13 +243,11 @@ local function retry(self, seq, attempt, output, err, seconds)
   self.eventful = true
   self.retried = self.retried + 1
   self.started[seq] = nil
+  -- First, so that a listener finds it where it is, and may end it: nothing is given to a worker before the turn's end.
+  local due = queue.due(now, seconds)
+  self.store:requeue(seq, due, attempt + 1)
+  self:_stir(due)
   M.tell(self, seq, "retry", output or self.far and message.encode_error(err) or nil, err)
-  -- A listener may have aborted it.
-  if self.store:find(seq) then
-    local due = queue.due(now, seconds)
-    self.store:requeue(seq, due, attempt + 1)
-    self:_stir(due)
-  end
 end
 
 -- The user's function says how long to wait; it may wait itself, and the job may end meanwhile.
@@ -287,7 +294,7 @@ function M.failed(self, seq, output, err, final)
     retries = self.options.retries
   end
   local delay = self.options.retry_delay
-  if final or delay == false or not queue.may_retry(err, attempt, retries) then
+  if final or self.leaving or delay == false or not queue.may_retry(err, attempt, retries) then
     end_as_failed(self, seq, output, err)
   elseif type(delay) == "function" then
     ask_delay(self, seq, attempt, output, err)
@@ -315,22 +322,46 @@ function M.progressed(self, seq, bytes)
   M.tell(self, seq, "progress", bytes)
 end
 
---- Many jobs end with the same error, and not by their own fault. The log has one line for those that nobody hears of.
+-- The end of a job that nobody has anything to do with, and that will not be remembered: no more than its removal. Of
+-- a million that end together that is most.
+local function fail_unseen(self, seq)
+  local ledger, heard = self.ledger, rawget(self, "heard")
+  local state, _, _, client = self.store:find(seq)
+  if not state or client ~= 0 or self.watchers[seq] or ledger.held:get(seq) or ledger.weak:get(seq)
+    or hears(heard, "job:failure") or hears(heard, "done") then
+    return false
+  end
+  self.store:remove(seq)
+  self.started[seq], self.progress[seq] = nil, nil
+  ledger:forget(seq)
+  self.live, self.ended, self.failed = self.live - 1, self.ended + 1, self.failed + 1
+  return M.hush(self)
+end
+
+--- Many jobs end with the same error, and not by their own fault. The log has one line for those that nobody hears of,
+--- unless it has been told of them all before (`end_told`).
 ---@param self brood.Pool
 ---@param list integer[]
 ---@param err brood.Error
-function M.fail_all(self, list, err)
+---@param rest? fun(): integer[] more of them, until there are none
+function M.fail_all(self, list, err, rest)
   local outer = self.hushed
   self.hushed = 0
-  for _, seq in ipairs(list) do
-    self.deciding[seq] = nil
-    if self.store:find(seq) then
-      end_as_failed(self, seq, nil, err)
+  while list[1] do
+    local unseen = #list - (self.end_told and 0 or self.ledger:most()) -- those after them are remembered
+    for at, seq in ipairs(list) do
+      self.deciding[seq] = nil
+      if at > unseen or not fail_unseen(self, seq) then
+        if self.store:find(seq) then
+          end_as_failed(self, seq, nil, err)
+        end
+      end
     end
+    list = rest and rest() or {}
   end
   local unheard = self.hushed
   self.hushed = outer
-  if unheard > 0 then
+  if unheard > 0 and not self.end_told then
     log.error(("%s: %s that nobody waited for failed: %s"):format(self.name, count(unheard, "job"), err.message))
   end
 end

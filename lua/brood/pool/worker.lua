@@ -17,6 +17,7 @@ local min = math.min
 ---@field pool string the pool's name
 ---@field state "starting"|"ready"|"busy"|"recovering"|"stopping"|"stopped"|"faulted"
 ---@field jobs integer that it has run
+---@field requests integer the same, as hooks have it of web workers
 ---@field started_at number? seconds since 1970
 ---@field reason string? once it is told to go, or has ended
 ---@field lane table core.jobs' lane
@@ -140,7 +141,7 @@ function Worker:took(kind, _, left)
     self.recovering_since = nil
   else
     local jobs = self.jobs + 1
-    self.jobs = jobs
+    self.jobs, self.requests = jobs, jobs
     if jobs == 1 then
       self.crew:proved(self)
     end
@@ -218,7 +219,7 @@ function Worker:discard(reason, err, culprit)
   self.discarded = true
   self.err, self.culprit = err, culprit
   self:take_back()
-  self.crew.group:discard(self.member, reason)
+  self.crew.group:discard(self.member, reason, self.jobs == 0)
 end
 
 --- It has sent what cannot be understood.
@@ -241,6 +242,18 @@ function Worker:end_error(code, signal)
   return err
 end
 
+-- Jobs that had ended, and whose results have died with the worker, run once more: only the one that ran is to blame.
+local function spare_ended(self, started, running)
+  local store = self.crew.store
+  for _, seq in ipairs(started) do
+    local _, attempt = store:find(seq)
+    if seq ~= running and attempt then
+      store:requeue(seq, 0, attempt)
+    end
+  end
+  return running and store:find(running) and { running } or {}
+end
+
 -- A program that has died had not read a job that was written to it: that one has not begun, and waits again; but not
 -- where it was given all its time.
 local function spare_unread(self, started)
@@ -256,12 +269,13 @@ local function spare_unread(self, started)
   return begun
 end
 
---- The worker is gone: the jobs that it had begun with, which are no longer its own.
+--- The worker is gone: the job that it ran, which is no longer its own, in a list. What it had besides waits again.
 ---@return integer[] started
 function Worker:bury()
   local lane, started = self.lane, {}
   if lane then
-    started = lane:abandon()
+    local running = lane:running()
+    started = spare_ended(self, lane:abandon(), running)
     if self.line then
       started = spare_unread(self, started)
     end
@@ -301,7 +315,7 @@ function M.new(crew, member)
   local generation = member.generation or crew.generation -- one on trial has its own
   return setmetatable({
     crew = crew, member = member, generation = generation, options = generation.options, id = member.id,
-    slot = member.slot, pool = crew.name, state = "stopped", jobs = 0, began_at = now(), seen_at = 0,
+    slot = member.slot, pool = crew.name, state = "stopped", jobs = 0, requests = 0, began_at = now(), seen_at = 0,
     limit = generation.options.max_jobs_per_process or math.huge,
   }, Worker)
 end

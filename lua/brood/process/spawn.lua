@@ -316,6 +316,9 @@ local function attach_peer(self, run)
   local peer, err = require("brood.peer").new(run.our_channel, {
     role = "parent", name = self.name, target = self.options.target or self,
     disconnect = function() end, -- its exit tells as much
+    doomed = function()
+      return run.stop_asked or run.killed
+    end,
     overflow = function()
       self:kill_now()
     end,

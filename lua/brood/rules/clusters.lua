@@ -13,15 +13,17 @@ local function is_name(name)
   return #name <= 64 and name:match("^[%a_][%w_.-]*$") ~= nil
 end
 
+local SHOWN = 64 -- bytes of a name that is too long
+
 -- Whoever asks for a name must get one thing.
 local function check_names(config, report)
   local first = { web = (config.app ~= nil or config.command ~= nil) and "the top level" or nil }
   for _, kind in ipairs { "clusters", "pools", "services", "backends" } do
     local group = type(config[kind]) == "table" and config[kind] or {}
     for _, name in ipairs(kinds.sorted_keys(group)) do
-      local where = kinds.join(kind, name)
+      local where = kinds.join(kind, type(name) == "string" and #name > SHOWN and name:sub(1, SHOWN) .. "..." or name)
       local other = first[name]
-      if type(name) == "string" and not is_name(name) then
+      if type(name) == "string" and name ~= "" and not is_name(name) then -- (of "" its kind has told)
         report {
           key = where, kind = "conflict",
           problem = 'has a name that cannot be used: it begins with a letter and goes on with letters, digits, "_", '

@@ -70,6 +70,10 @@ return function(M)
       return wrong(spec, value, path, report)
     end
     local result, all_ok = {}, true
+    local meta = debug.getmetatable(value)
+    if meta and rawget(meta, "__index") ~= nil and next(value) == nil then
+      return wrong(spec, value, path, report, "it has nothing but what its metatable gives, which is not looked at")
+    end
     for _, key in ipairs(sorted_keys(value)) do
       if type(key) ~= "string" or key == "" then
         local why = type(key) == "number" and "each needs a name, and number %s has none" or "the key %s is no name"

@@ -30,6 +30,18 @@ local function letters(name)
   return (name:lower():gsub("[-_ ]", ""))
 end
 
+-- "prio" is priority: the shortest name that begins so.
+local function beginning(wanted, names)
+  local best
+  for _, name in ipairs(#wanted >= 3 and names or {}) do
+    local longer = letters(name):sub(1, #wanted) == wanted
+    if longer and (not best or #name < #best or #name == #best and name < best) then
+      best = name
+    end
+  end
+  return best
+end
+
 --- The nearest of `names`, or nil where none is near enough to be meant.
 ---@param word any
 ---@param names string[]
@@ -46,7 +58,7 @@ function M.find(word, names)
       best, best_distance = name, far
     end
   end
-  return best
+  return best or beginning(wanted, names)
 end
 
 --- What is said of it behind a message.

@@ -265,6 +265,10 @@ function M.validate(config, context)
     return nil, mistakes, {}
   end
   local _, effective = kinds.record(keys.fields, config, "", report, keys.order)
+  if effective.pools == nil then -- what is sound of those with a mistake can be looked at all the same
+    local _, sound = kinds.check(keys.fields.pools, config.pools, "pools", function() end)
+    effective.pools = sound
+  end
   check_beaten(context.beaten or {}, report)
   check_purpose(config, origins, report)
   clusters.check(config, report)

@@ -1,0 +1,13 @@
+--- What is worth knowing of a pool whose workers are programs, in a config with after_fork: a hook is Lua, and there is
+--- none in them. Whoever gives up root there, and nowhere else, leaves them root. It changes nothing.
+
+---@param worker any of the pool
+---@param after_fork function? the config's hook
+---@param user any the config's
+---@return string? what
+return function(worker, after_fork, user)
+  if type(worker) == "table" and worker.command and after_fork and user == nil then
+    return "after_fork does not run for programs, which stay the user that brood is: set `user` (and `group`) at the "
+      .. "top level"
+  end
+end
