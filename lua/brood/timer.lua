@@ -21,6 +21,14 @@ local function close(self)
   end
 end
 
+-- The loop's clock counts whole milliseconds: to be never early, those begun count as well.
+local function milliseconds(seconds)
+  if seconds <= 0 then
+    return 0
+  end
+  return math.max(1, math.ceil(uv.hrtime() / 1e6 + seconds * 1000) - uv.now())
+end
+
 --- Call fn once, after so many seconds.
 ---@param seconds number
 ---@param fn fun()
@@ -28,7 +36,7 @@ end
 function M.after(seconds, fn)
   local self = setmetatable({ handle = uv.new_timer() }, Timer)
   uv.update_time()
-  self.handle:start(math.ceil(math.max(0, seconds) * 1000), 0, function()
+  self.handle:start(milliseconds(seconds), 0, function()
     close(self)
     fn()
   end)

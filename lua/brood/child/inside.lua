@@ -137,7 +137,6 @@ local function begin(what, title, once)
   elseif current then
     error(("%s: this script has called it, or the other one, before"):format(what), 3)
   end
-  core.posix.setproctitle(title)
   current = setmetatable({ title = title, worker = brood.worker, state = "starting" }, Inside)
   current.told = { TERM = 0, INT = 0, HUP = 0 }
   post(current, "begun", { title = title, once = once })
@@ -155,6 +154,7 @@ function M.main(title, start, stop_fn)
   self.stop = stop_fn
   self.keeper = uv.new_async(function() end) -- it runs on though nothing else is there to wait for
   watch_signals(self)
+  core.posix.setproctitle(title) -- now, for whoever sees it may send a signal
   if self.worker then
     function self.worker.master_gone()
       ask(self)
@@ -178,6 +178,7 @@ function M.once(title, fn)
   local self = begin("Child.once", title, true)
   self.state = "ready"
   supervised.guard_signals()
+  core.posix.setproctitle(title)
   local over = boot.expect(("%s: nothing is left that could end the function of Child.once"):format(title))
   if self.worker then
     function self.worker.master_gone()
