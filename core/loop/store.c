@@ -144,16 +144,16 @@ struct job *store_find(const struct store *s, uint64_t seq)
 static void make_ghost(struct store *s, struct job *job)
 {
 	struct lane *lane = s->lanes[job->lane];
-	struct job *stub = NULL;
+	struct job *head = NULL;
 
 	if (JOB_BYTES(job->size) > GHOST_MAX)
-		stub = arena_get(&s->arena, JOB_BYTES(0));
-	if (stub) {
-		memcpy(stub, job, JOB_BYTES(0));
-		stub->size = 0;
-		lane_replace(lane, job, stub);
+		head = arena_get(&s->arena, JOB_BYTES(0));
+	if (head) {
+		memcpy(head, job, JOB_BYTES(0));
+		head->size = 0;
+		lane_replace(lane, job, head);
 		free_job(s, job);
-		job = stub;
+		job = head;
 	}
 	lane_haunt(lane, job);
 }

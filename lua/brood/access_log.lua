@@ -94,4 +94,17 @@ function M.replace(fd, target)
   return true
 end
 
+--- The master's word that it has opened a file anew: stdout, stderr or the access log.
+---@param value { target: integer }
+---@param fd integer? the file; closed here
+function M.reopen(value, fd)
+  if fd then
+    local ok, err = M.replace(fd, value.target)
+    core.fd.close(fd)
+    if not ok then
+      core.log.write("error", "cannot go on in a log that was opened anew: " .. tostring(err))
+    end
+  end
+end
+
 return M

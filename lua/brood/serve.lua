@@ -218,17 +218,6 @@ local function listen_too(self, fd)
   end
 end
 
--- The master has opened a file anew: stdout, stderr or the access log.
-local function reopen(value, fd)
-  if fd then
-    local ok, err = require("brood.access_log").replace(fd, value.target)
-    core.fd.close(fd)
-    if not ok then
-      log.error("cannot go on in a log that was opened anew: " .. err)
-    end
-  end
-end
-
 -- What a worker hears itself, or the system side of it.
 local HEARD = { QUIT = true, TERM = true, INT = true, USR1 = true, TTIN = true, TTOU = true, PWR = true }
 
@@ -273,7 +262,9 @@ function M.begin(worker, fds, note, masters)
     listen_too(self, fd)
   end)
   worker.peer:handle("look", core.listener.look)
-  worker.peer:handle("reopen", reopen)
+  worker.peer:handle("reopen", function(value, fd)
+    require("brood.access_log").reopen(value, fd)
+  end)
   worker.peer:hold_loop(true) -- how long it may wait for nothing is the master's decision
   function worker.master_gone()
     self.orphan = true

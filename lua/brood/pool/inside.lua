@@ -323,17 +323,6 @@ local function tell_before_exit(self)
   end
 end
 
--- The master has opened a log anew: from now on it is what this process writes to.
-local function reopened(value, fd)
-  if fd then
-    local ok, err = require("brood.access_log").replace(fd, value.target)
-    core.fd.close(fd)
-    if not ok then
-      log.error("cannot go on in a log that was opened anew: " .. err)
-    end
-  end
-end
-
 --- Be a worker: in its process, from the fork to its end. Raises when it cannot become one.
 ---@param line brood.Worker the line to the master
 ---@param plan { worker: string|function|table, options: any, lane: table, id_of: function, max_jobs: integer|false,
@@ -377,7 +366,9 @@ function M.run(line, plan)
       task.spawn(work_safely, self)
     end
   end)
-  line.peer:handle("reopen", reopened)
+  line.peer:handle("reopen", function(value, fd)
+    require("brood.access_log").reopen(value, fd)
+  end)
   line:ready()
 end
 
