@@ -54,22 +54,7 @@ function M.fails(pool, data, code, pattern, options)
   return err
 end
 
----Nothing of what the log says meanwhile is written: it is returned.
----@param fn fun()
----@return string
-function M.logged(fn)
-  local log, text = require("brood.core").log, {}
-  local write = log.write
-  log.write = function(_, line)
-    table.insert(text, line)
-  end
-  local ok, err = pcall(fn)
-  log.write = write
-  if not ok then
-    error(err, 0)
-  end
-  return table.concat(text, "\n")
-end
+M.logged = require "spec.support.logged"
 
 ---A pool that is to be ended with the others.
 ---@param pool brood.Pool

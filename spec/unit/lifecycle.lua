@@ -2,6 +2,7 @@
 local lu = require "luaunit"
 local brood = require "brood"
 local Lifecycle = require "brood.lifecycle"
+local logged = require "spec.support.logged"
 local p = require "spec.support.process"
 local s = require "spec.support"
 
@@ -35,21 +36,6 @@ local function fails(what, ok, err)
   lu.assertNil(ok, what)
   lu.assertNotNil(err, what)
   return err
-end
-
--- What the log says meanwhile.
-local function logged(fn)
-  local log, lines = require("brood.core").log, {}
-  local write = log.write
-  log.write = function(_, line)
-    table.insert(lines, line)
-  end
-  local ok, err = pcall(fn)
-  log.write = write
-  if not ok then
-    error(err, 0)
-  end
-  return table.concat(lines, "\n")
 end
 
 return {
