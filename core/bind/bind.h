@@ -75,6 +75,7 @@ int bind_open_scoreboard(lua_State *L);
 
 /* A function of brood.core's own. */
 int bind_at_turn_end(lua_State *L);
+int bind_expect_soon(lua_State *L);
 
 /* brood.core itself. */
 int bind_open_core(lua_State *L);

@@ -302,6 +302,7 @@ static int l_error_concat(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "at_turn_end", bind_at_turn_end },
+	{ "expect_soon", bind_expect_soon },
 	{ "cpus", l_cpus },
 	{ "cwd", l_cwd },
 	{ "exit", l_exit },

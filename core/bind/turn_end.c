@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "bind/bind.h"
+#include "loop/spin.h"
 #include "sys/fd.h"
 
 #define LIST "brood.turn_end"
@@ -59,5 +60,12 @@ int bind_at_turn_end(lua_State *L)
 	lua_rawseti(L, -2, turn.count + 1);
 	if (turn.count++ == 0)
 		uv_idle_start(turn.handle, on_turn_end);
+	return 0;
+}
+
+/* expect_soon(): nothing is to be done before an answer comes, which may be soon */
+int bind_expect_soon(lua_State *L)
+{
+	spin_expect(bind_loop(L));
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "loop/channel_input.h"
 #include "loop/channel_queue.h"
 #include "loop/loop.h"
+#include "loop/spin.h"
 #include "sys/fd.h"
 
 #define IOV_MAX_SENT   64
@@ -347,6 +348,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 {
 	struct channel *ch = handle->data;
 
+	spin_heard();
 	/*
 	 * libuv gives up watching at POLLERR, which a socket has when the other side
 	 * ended without reading everything. The error is taken off, its bytes remain.

@@ -9,6 +9,7 @@ local queue = require "brood.rules.queue"
 local settle = require "brood.pool.settle"
 local timer = require "brood.timer"
 
+local expect_soon = core.expect_soon
 local succeeded, failed, progressed = settle.succeeded, settle.failed, settle.progressed
 
 local M = {}
@@ -228,6 +229,9 @@ function pump(self)
     end
   end
   M.tell_empty(self)
+  if self.live > 0 then
+    expect_soon()
+  end
 end
 
 -- ---- what comes from the workers ----

@@ -280,6 +280,7 @@ local function work(self)
     return self:leave(0)
   end
   self:flush()
+  core.expect_soon()
   quiet.note()
 end
 
