@@ -294,7 +294,7 @@ static bool has_stack(const struct runtime *rt)
 	return used < limit.rlim_cur / 4 * 3;
 }
 
-pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
+pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n, bool aside)
 {
 	uv_loop_t *fresh;
 	sigset_t old;
@@ -306,7 +306,7 @@ pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n)
 	/* What stdio holds back would otherwise be written by both. */
 	fflush(NULL);
 	block_signals(&old);
-	pid = proc_fork();
+	pid = aside ? proc_fork_aside() : proc_fork();
 	if (pid != 0) {
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 		return pid;

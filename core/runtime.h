@@ -26,8 +26,9 @@ bool runtime_failed(struct runtime *rt);
  * 0 in the child, or -errno. The child has a fresh loop and none of the
  * parent's handles; of the owned descriptors only keep[] stay open. Its signals
  * are still blocked: call runtime_unblock_signals when its handlers are in place.
+ * aside: it becomes our parent's child, see proc_fork_aside.
  */
-pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n);
+pid_t runtime_fork(struct runtime *rt, const int *keep, size_t n, bool aside);
 void runtime_unblock_signals(void);
 
 /*

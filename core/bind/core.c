@@ -60,9 +60,9 @@ static size_t check_keep(lua_State *L, int index, int *keep)
 }
 
 /* In the child none of the bindings' functions that Lua has called before goes on. */
-static pid_t fork_runtime(const int *keep, size_t n)
+static pid_t fork_runtime(const int *keep, size_t n, bool aside)
 {
-	pid_t pid = runtime_fork(runtime_current(), keep, n);
+	pid_t pid = runtime_fork(runtime_current(), keep, n, aside);
 
 	if (pid == 0) {
 		http_caller = net_caller = NULL;
@@ -85,7 +85,7 @@ static int l_fork(lua_State *L)
 
 	if (prepare)
 		luaL_checktype(L, 2, LUA_TFUNCTION);
-	pid = fork_runtime(keep, n);
+	pid = fork_runtime(keep, n, false);
 	if (pid < 0)
 		return bind_fail(L, (int)pid, "fork");
 	if (pid == 0) {
@@ -102,8 +102,9 @@ static int l_fork(lua_State *L)
 }
 
 /*
- * fork_main(keep, main) -> pid. The child calls main() with signals still
+ * fork_main(keep, main [, aside]) -> pid. The child calls main() with signals still
  * waiting, then runs its own loop and exits: it never returns to the caller.
+ * aside: it is our parent's child, see proc_fork_aside.
  */
 static int l_fork_main(lua_State *L)
 {
@@ -114,7 +115,7 @@ static int l_fork_main(lua_State *L)
 	pid_t pid;
 
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	pid = fork_runtime(keep, n);
+	pid = fork_runtime(keep, n, lua_toboolean(L, 3));
 	if (pid < 0)
 		return bind_fail(L, (int)pid, "fork");
 	if (pid > 0) {

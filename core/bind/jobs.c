@@ -336,12 +336,38 @@ static int l_close(lua_State *L)
 	return 0;
 }
 
+/* slots(n) -> count: as many lanes can be had without another page of them, at least n. */
+static int l_slots(lua_State *L)
+{
+	struct store *s = jobs_check_store(L, 1);
+	lua_Integer n = luaL_checkinteger(L, 2);
+
+	if (n > 0)
+		slots_prepare(&s->slots, (size_t)n);
+	lua_pushinteger(L, (lua_Integer)s->slots.count);
+	return 1;
+}
+
+/* inbox(number) -> inbox, in the worker of that lane, where the lane itself is not: nil where this
+ * process does not have its page. */
+static int l_inbox(lua_State *L)
+{
+	const struct jobs_store *box = luaL_checkudata(L, 1, CLASS);
+	lua_Integer n = luaL_checkinteger(L, 2);
+
+	luaL_argcheck(L, box->store, 1, "closed");
+	if (n < 1 || (size_t)n > box->store->slots.count)
+		return 0;
+	return jobs_inbox_new(L, slots_at(&box->store->slots, (unsigned)n));
+}
+
 static const luaL_Reg methods[] = {
 	{ "close", l_close },       { "counts", l_counts },   { "data", l_data },
 	{ "due", l_due },           { "find", l_find },       { "finish", l_finish },
-	{ "lane", jobs_lane_new },  { "push", l_push },       { "put", l_put },
-	{ "remove", l_remove },     { "requeue", l_requeue }, { "stats", l_stats },
-	{ "take_any", l_take_any }, { NULL, NULL },
+	{ "inbox", l_inbox },       { "lane", jobs_lane_new }, { "push", l_push },
+	{ "put", l_put },           { "remove", l_remove },   { "requeue", l_requeue },
+	{ "slots", l_slots },       { "stats", l_stats },     { "take_any", l_take_any },
+	{ NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {

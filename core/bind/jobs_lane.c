@@ -198,10 +198,24 @@ static int l_inbox(lua_State *L)
 	return jobs_inbox_new(L, check_box(L)->slot);
 }
 
+/* number() -> of its slot, from 1 */
+static int l_number(lua_State *L)
+{
+	lua_pushinteger(L, lane_number(check_lane(L)));
+	return 1;
+}
+
 static const luaL_Reg methods[] = {
-	{ "abandon", l_abandon }, { "assign", l_assign }, { "free", l_free },
-	{ "inbox", l_inbox },     { "list", l_list },     { "outstanding", l_outstanding },
-	{ "running", l_running }, { "take", l_take },     { "take_back", l_take_back },
+	{ "abandon", l_abandon },
+	{ "assign", l_assign },
+	{ "free", l_free },
+	{ "inbox", l_inbox },
+	{ "list", l_list },
+	{ "number", l_number },
+	{ "outstanding", l_outstanding },
+	{ "running", l_running },
+	{ "take", l_take },
+	{ "take_back", l_take_back },
 	{ NULL, NULL },
 };
 

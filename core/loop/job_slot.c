@@ -40,6 +40,12 @@ static int add_page(struct job_slots *all)
 	return 0;
 }
 
+void slots_prepare(struct job_slots *all, size_t n)
+{
+	while (all->count < n && all->count < SLOT_COUNT_MAX && add_page(all) == 0)
+		;
+}
+
 unsigned slots_get(struct job_slots *all)
 {
 	if (all->spares == 0 && (all->count >= SLOT_COUNT_MAX || add_page(all)))

@@ -54,6 +54,8 @@ struct job_slots {
 	size_t spares;
 };
 
+/* Have pages for n of them, as far as there is memory: what is forked from now on shares them. */
+void slots_prepare(struct job_slots *all, size_t n);
 /* A slot of nobody else's, or 0 without memory (or with 65535 in use). */
 unsigned slots_get(struct job_slots *all);
 void slots_put(struct job_slots *all, unsigned number);

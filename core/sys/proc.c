@@ -38,11 +38,16 @@ pid_t proc_fork(void)
 		proc_known_add(pid);
 		return pid;
 	}
+	proc_begin(parent);
+	return 0;
+}
+
+void proc_begin(pid_t parent)
+{
 	forked_by = parent;
 	forked_as = getpid();
 	known_forget_all();
 	wards_begin();
-	return 0;
 }
 
 pid_t proc_parent(void)
@@ -66,13 +71,29 @@ int proc_lead_group(void)
 	return 0;
 }
 
+/* waitid without blocking: 1 with *si filled, 0 when nothing happened, or -errno. */
+static int look(idtype_t type, id_t id, siginfo_t *si, int options)
+{
+	int rc;
+
+	memset(si, 0, sizeof(*si));
+	do
+		rc = waitid(type, id, si, options | WEXITED | WNOHANG);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : si->si_pid != 0;
+}
+
 int proc_adopt(struct proc *out, pid_t pid, bool own_group)
 {
 	int err = known_reserve();
+	siginfo_t si;
 	int fd;
 
 	if (err)
 		return err;
+	/* Who is not our child is not ours to look after, whatever has that number by now. */
+	if (look(P_PID, (id_t)pid, &si, WNOWAIT) < 0)
+		return -ESRCH;
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return -errno;
@@ -129,18 +150,6 @@ int proc_exec(const char *path, char *const *argv, char *const *env)
 	if (lowered)
 		setrlimit64(RLIMIT_NOFILE, &nofile);
 	return err;
-}
-
-/* waitid without blocking: 1 with *si filled, 0 when nothing happened, or -errno. */
-static int look(idtype_t type, id_t id, siginfo_t *si, int options)
-{
-	int rc;
-
-	memset(si, 0, sizeof(*si));
-	do
-		rc = waitid(type, id, si, options | WEXITED | WNOHANG);
-	while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : si->si_pid != 0;
 }
 
 bool proc_over(const struct proc *p)

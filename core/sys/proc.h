@@ -61,8 +61,13 @@ int proc_spawn(struct proc *out, const struct proc_spec *spec, char what[PROC_WH
  * and descriptors are the caller's affair: only runtime_fork calls this.
  */
 pid_t proc_fork(void);
-/* A child made by proc_fork. own_group: make it lead a group of its own, if it has not yet done so
- * itself. */
+/*
+ * The same for a child that is not to be ours but our parent's, which must be a subreaper, and has
+ * to be told of it. Only in a process that proc_fork made.
+ */
+pid_t proc_fork_aside(void);
+/* A child made by either. own_group: make it lead a group of its own, if it has not yet done so
+ * itself. -ESRCH: it is none of ours. */
 int proc_adopt(struct proc *out, pid_t pid, bool own_group);
 
 /* Replace this process: signals to default, original limits. Returns only a failure, with all as

@@ -63,6 +63,8 @@ int plan_run(void *plan);
 /* Every signal to its default, libc's own included. */
 void signals_default(void);
 
+/* In the child of a fork: whose it is, and that it has none yet. */
+void proc_begin(pid_t parent);
 /* Room for one more known child, so that adding it after the fork cannot fail. */
 int known_reserve(void);
 void known_forget_all(void);

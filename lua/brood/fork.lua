@@ -39,14 +39,15 @@ end
 --- Fork a child that runs main() on its own loop and never comes back here.
 ---@param keep integer[]
 ---@param main fun() runs while signals still wait: set handlers first, then start tasks
+---@param aside? boolean it is not our child but our parent's; only in a process of which that knows
 ---@return integer? pid, brood.Error? err
-function M.main(keep, main)
+function M.main(keep, main, aside)
   return core.fork_main(keep, function()
     -- The round that the parent's collector is amid is not gone on with: it would copy all of the heap.
     collectgarbage("restart", -1)
     child()
     main()
-  end)
+  end, aside)
 end
 
 --- Look after a child that was forked. One that cannot be looked after is ended: nobody would ever hear of it.

@@ -17,6 +17,7 @@ local supervised = require "brood.supervised"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
+local by_template = lazy.room "brood.process.by_template"
 local notify = lazy.room "brood.process.notify"
 
 ---@class brood.Process: brood.Emitter
@@ -175,6 +176,8 @@ local function arm_start_timeout(self, run)
   end
 end
 
+local make
+
 -- Nothing runs (yet): the start ends with err.
 local function never_started(self, run, err)
   run.failure = err
@@ -184,7 +187,7 @@ end
 local function spawned(self, run)
   self.pid = run.proc:pid()
   supervised.add(self)
-  to(self, "spawned")
+  local called_off = to(self, "spawned") == "terminate"
   local watched, err = run.proc:watch(function()
     on_exit(self, run)
   end)
@@ -194,6 +197,10 @@ local function spawned(self, run)
     ending.kill(run)
     fork.wait_for_end(self.pid)
     return on_exit(self, run)
+  elseif called_off then
+    return ending.kill(run) -- it has not begun with anything
+  elseif self.options.spawned then
+    self.options.spawned()
   end
   arm_start_timeout(self, run)
   spawn.await_ready(self, run, function(why)
@@ -203,6 +210,28 @@ local function spawned(self, run)
       became_ready(self, run)
     end
   end)
+end
+
+-- Whoever waits for the start must hear of it, whatever goes wrong in there.
+function make(self, run)
+  local starter = self.options.template and by_template or spawn
+  local whole, ok, why = xpcall(starter.start, task.on_raise, self, run, function(err, vain)
+    if err then
+      return never_started(self, run, err)
+    elseif not vain then
+      return spawned(self, run)
+    elseif run.stop_asked then
+      return never_started(self, run, stopped_early(self))
+    end
+    by_template.start_over(run)
+    run.direct = true
+    make(self, run)
+  end)
+  if not whole or not ok then
+    return never_started(self, run, whole and why or ok)
+  elseif ok ~= "later" then
+    spawned(self, run)
+  end
 end
 
 local function launch(self)
@@ -219,12 +248,7 @@ local function launch(self)
       elseif err then
         return never_started(self, run, err)
       end
-      -- Whoever waits for the start must hear of it, whatever goes wrong in there.
-      local whole, ok, why = xpcall(spawn.start, task.on_raise, self, run)
-      if not whole or not ok then
-        return never_started(self, run, whole and why or ok)
-      end
-      spawned(self, run)
+      make(self, run)
     end)
   end)
 end

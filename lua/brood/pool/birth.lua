@@ -5,9 +5,13 @@ local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
 local inside = require "brood.pool.inside"
+local lazy = require "brood.lazy"
 local merged = require "brood.rules.merged"
 local Process = require "brood.process"
 local task = require "brood.task"
+local template = require "brood.process.template"
+
+local worker = lazy.room "brood.pool.worker"
 
 local now = clock.now
 
@@ -67,23 +71,71 @@ local function after_fork(self, line)
   return self.dropped
 end
 
-local function fork_process(self)
+-- What the worker is, in the process that is forked for it, whoever forks it.
+local function lua_process(self, inbox_of, more)
   local o, generation = self.options, self.generation
-  local plan = {
-    worker = o.worker, options = o.options, max_jobs = o.max_jobs_per_process,
-    lane = self.lane, id_of = self.crew.id_of, name = self:name(),
-  }
-  local process = Process.new(process_options(self, {
+  return Process.new(process_options(self, {
     main = function(line)
-      return inside.run(line, plan)
+      return inside.run(line, {
+        worker = o.worker, options = o.options, max_jobs = o.max_jobs_per_process,
+        inbox = inbox_of(), id_of = self.crew.id_of, name = self:name(),
+      })
     end,
     ready = "channel", stop_signal = "QUIT",
-  }), {
-    leader_alone = true, frames = { results = results(self) }, keep = generation.keep,
+  }), merged({
+    leader_alone = true, keep = generation.keep,
     guard = (o.timeout_working or ALONE) + (o.timeout_recovering or ALONE),
     prepare = function(line)
       core.posix.setproctitle("brood: " .. self:name())
       return after_fork(self, line)
+    end,
+  }, more))
+end
+
+-- In its template: a worker as its hooks see it, to which an order gives what it has of its own.
+local function made_ahead(crew, kind)
+  local member = { id = 0, slot = 0, generation = kind }
+  local self, lane = worker.new(crew, member), nil
+  local process = lua_process(self, function()
+    return assert(crew.store:inbox(lane), "the template is older than the lane")
+  end, {})
+  self.process = process
+  return function(order)
+    lane = order.lane
+    member.id, member.slot, self.id, self.slot = order.id, order.slot, order.id, order.slot
+    process.name, process.started_at = self:name(), order.started_at
+    return process
+  end
+end
+
+local LANES = 64 -- more than there are workers, and two for each: the old one and its replacement
+
+-- A worker that is replaced often is forked by a template, which is small, and idle. Not on trial, when it might be the
+-- only one; nor where a hook does something in the master before each fork, which the worker is to see.
+local function template_of(self)
+  local crew, kind = self.crew, self.generation
+  if kind ~= crew.generation or not self.options.max_jobs_per_process or kind.hooks.before_fork then
+    return nil
+  end
+  if not kind.template then
+    kind.lanes = crew.store:slots(2 * self.options.max_processes + LANES)
+    kind.template = template.new(crew.name, kind.keep, function()
+      return made_ahead(crew, kind)
+    end)
+  end
+  return self.lane:number() <= kind.lanes and kind.template or nil
+end
+
+local function fork_process(self)
+  local lane = self.lane
+  local process = lua_process(self, function()
+    return lane:inbox()
+  end, {
+    frames = { results = results(self) },
+    template = template_of(self),
+    order = { id = self.id, slot = self.slot, lane = lane:number(), started_at = clock.unix() },
+    spawned = function()
+      self.crew.group.spawned(self.member)
     end,
   })
   function self.post(_, frame)

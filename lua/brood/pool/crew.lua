@@ -3,6 +3,7 @@
 --- where, and what becomes of it, the dispatch's, which hears of all this by `on`.
 local clock = require "brood.clock"
 local E = require "brood.error"
+local join = require "brood.join"
 local limits = require "brood.pool.limits"
 local news = require "brood.pool.news"
 local oldest_first = require "brood.group.oldest_first"
@@ -248,7 +249,20 @@ end
 
 -- ---- the end, and other options -------------------------------------------------------------------------------------
 
+-- Its template is of no use any more: what is forked next has another one.
+local function drop_template(kind, done)
+  local old = kind.template
+  kind.template = nil
+  if old then
+    return old:stop(done)
+  end
+  done()
+end
+
 local function stop(self, done)
+  local all = join.new(done)
+  drop_template(self.generation, all:branch())
+  local stopped = all:branch()
   if self.trying then
     self.trying:cancel()
     self.trying = nil
@@ -260,8 +274,9 @@ local function stop(self, done)
       self.watching:cancel()
       self.watching, self.watch_due = nil, math.huge
     end
-    done()
+    stopped()
   end)
+  all.all_begun()
 end
 
 --- Stop all of them, each after its running job; what they have not begun with waits again, and no other worker comes
@@ -317,6 +332,7 @@ function Crew:become(kind, first, done)
     self.options = kind.options
     news.be_patient(self, self.group)
   end
+  drop_template(self.generation, function() end)
   self.generation, self.options, self.fault = kind, kind.options, nil
   self.group:renew({
     size = kind.options.max_processes, reason = "reload", first = first,
@@ -332,6 +348,7 @@ end
 --- reload is about to replace anyway are left to it.)
 ---@param list { target: integer, fd: integer }[]
 function Crew:reopen(list)
+  drop_template(self.generation, function() end) -- what it has under these numbers is the old ones
   local all, stderr = self.group, false
   for _, file in ipairs(list) do
     stderr = stderr or file.target == STDERR

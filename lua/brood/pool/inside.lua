@@ -326,11 +326,11 @@ end
 
 --- Be a worker: in its process, from the fork to its end. Raises when it cannot become one.
 ---@param line brood.Worker the line to the master
----@param plan { worker: string|function|table, options: any, lane: table, id_of: function, max_jobs: integer|false,
+---@param plan { worker: string|function|table, options: any, inbox: table, id_of: function, max_jobs: integer|false,
 ---  name: string }
 function M.run(line, plan)
   local self = setmetatable({
-    peer = line.peer, inbox = plan.lane:inbox(), options = plan.options, id_of = plan.id_of,
+    peer = line.peer, inbox = plan.inbox, options = plan.options, id_of = plan.id_of,
     name = plan.name,
     left = plan.max_jobs or math.huge, working = false, pending = 0, sent_at = 0, began_at = 0,
     pid = getpid(),

@@ -89,17 +89,20 @@ end
 
 --- Become the child that `plan` describes.
 ---@param plan table name, main, id, master, channel, stdio (brood.Stdio), options, grouped,
---- env (what is other than ours)
+--- env (what is other than ours), announced (the master does not know of it yet)
 function M.run(plan)
   local o = plan.options
   local worker
   boot.main(function()
     local ok, result = xpcall(function()
+      arrange_stdio(plan.stdio.fds, plan.stdio.opened)
+      worker = require("brood.worker").attach(plan.channel)
+      if plan.announced then
+        assert(worker.peer:post("born", worker.pid)) -- first: until then it ends with its template's group
+      end
       if plan.grouped then
         assert(core.process.new_group())
       end
-      arrange_stdio(plan.stdio.fds, plan.stdio.opened)
-      worker = require("brood.worker").attach(plan.channel)
       brood.worker, M.worker = worker, worker
       apply(o, plan.env)
       -- Before privileges go: the after_fork of a cluster, which may have given them up itself.

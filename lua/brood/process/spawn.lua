@@ -6,6 +6,7 @@ local E = require "brood.error"
 local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
 local fork = require "brood.fork"
+local identity = require "brood.process.identity"
 local lazy = require "brood.lazy"
 local merged = require "brood.rules.merged"
 local options = require "brood.options"
@@ -166,8 +167,11 @@ local function describe_sockets(sockets, env)
   env.LISTEN_FDS, env.LISTEN_FDNAMES = tostring(#sockets), table.concat(names, ":")
 end
 
--- What its environment has that ours has not: values, and false for what it lacks.
-local function changes(self, run)
+--- What its environment has that ours has not: values, and false for what it lacks.
+---@param self brood.Process
+---@param run table
+---@return table<string, string|false>
+function M.changes(self, run)
   local env = {}
   for _, name in ipairs(OURS_ALONE) do
     env[name] = false
@@ -193,7 +197,7 @@ end
 -- Our environment with these, as a map.
 local function environment(self, run)
   local env = merged(self.options.environ or core.posix.environ())
-  for name, value in pairs(changes(self, run)) do
+  for name, value in pairs(M.changes(self, run)) do
     env[name] = value or nil
   end
   return env
@@ -207,7 +211,10 @@ local function pairs_of(env)
   return list
 end
 
-local function open_channel(run)
+--- Both ends of a channel, in the run.
+---@param run table
+---@return true? ok, brood.Error? err
+function M.open_channel(run)
   local ours, theirs = core.channel.pair()
   if not ours then
     return nil, theirs
@@ -228,7 +235,10 @@ local function open_notify(self, run)
   end)
 end
 
-local function abandon(run, files)
+--- The start has failed: what was opened for it is closed.
+---@param run table
+---@param files brood.Stdio
+function M.abandon(run, files)
   files:discard()
   for _, reader in ipairs(run.outputs) do
     reader:discard()
@@ -240,33 +250,6 @@ local function abandon(run, files)
       run[name] = nil
     end
   end
-end
-
-local function identity(o)
-  local id = {}
-  if o.user ~= nil then
-    local user, err = core.privileges.lookup_user(o.user)
-    if not user then
-      return nil, err
-    end
-    id.uid, id.gid, id.user = user.uid, user.gid, user.name
-  end
-  if o.group ~= nil then
-    local group, err = core.privileges.lookup_group(o.group)
-    if not group then
-      return nil, err
-    end
-    id.gid = group.gid
-  elseif id.uid and not id.gid and (id.uid ~= core.posix.getuid() or id.uid == 0) then
-    -- A number without an entry: ours, root's perhaps, would stay.
-    return nil, E.new("EINVAL", "user %s has no group of its own: name one with `group`", tostring(o.user))
-  end
-  if id.user then
-    id.groups = core.privileges.groups(id.user, id.gid)
-  elseif id.gid then
-    id.groups = { id.gid }
-  end
-  return id
 end
 
 local function start_program(self, run, files, id)
@@ -302,7 +285,7 @@ local function start_function(self, run, files, id)
   local pid, err = fork.main(keep, function()
     child.run {
       name = self.name, main = o.main, id = id, master = master, channel = run.child_channel,
-      stdio = files, options = o, env = changes(self, run), grouped = run.grouped,
+      stdio = files, options = o, env = M.changes(self, run), grouped = run.grouped,
     }
   end)
   if not pid then
@@ -315,7 +298,11 @@ end
 local function attach_peer(self, run)
   local peer, err = require("brood.peer").new(run.our_channel, {
     role = "parent", name = self.name, target = self.options.target or self,
-    disconnect = function() end, -- its exit tells as much
+    disconnect = function()
+      if run.on_end then -- else its exit tells as much
+        run.on_end()
+      end
+    end,
     doomed = function()
       return run.stop_asked or run.killed
     end,
@@ -344,8 +331,12 @@ local function attach_peer(self, run)
   return true
 end
 
--- Our ends of its pipes and its channel. It may fail, so it comes before there is a child.
-local function attach(self, run, files)
+--- Our ends of its pipes and its channel. It may fail, so it comes before there is a child.
+---@param self brood.Process
+---@param run table
+---@param files brood.Stdio
+---@return true? ok, brood.Error? err
+function M.attach(self, run, files)
   while files.readers[1] do
     local reader = files.readers[1]
     local out, err = output.new(self.name, reader.fd, reader.fn, reader.raw)
@@ -386,19 +377,19 @@ function M.start(self, run)
   run.grouped = o.kill_group and o.stdin ~= "inherit"
   local ok, proc = true, nil
   if o.main or o.attach or o.ready == "channel" then
-    ok, err = open_channel(run)
+    ok, err = M.open_channel(run)
   end
   if ok and o.ready == "notify" then
     ok, err = open_notify(self, run)
   end
   if ok then
-    ok, err = attach(self, run, files)
+    ok, err = M.attach(self, run, files)
   end
   if ok then
     proc, err = (o.command and start_program or start_function)(self, run, files, id)
   end
   if not proc then
-    abandon(run, files)
+    M.abandon(run, files)
     return nil, E.of(self.name, err)
   end
   run.proc = proc

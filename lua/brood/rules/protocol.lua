@@ -36,6 +36,10 @@ local list = {
 
   { name = "begun", number = 21, sender = "child", room = "process" }, -- a Child's script; value: { title =, once = }
 
+  { name = "fork", number = 22, sender = "parent", room = "process" }, -- with the new one's channel: process.template
+  { name = "not_forked", number = 23, sender = "child", room = "process" }, -- value: { which, encoded error }
+  { name = "born", number = 24, sender = "child", room = "process" }, -- by a template; value: its pid
+
   -- room worker: a cluster's workers
   { name = "stats", number = 32, sender = "child", room = "worker" }, -- value: a table of counters
   { name = "reopen", number = 33, sender = "parent", room = "worker" }, -- with a file; value: {target = fd}
