@@ -12,6 +12,7 @@
 #include "loop/loop.h"
 #include "runtime.h"
 #include "sys/fd.h"
+#include "sys/limits.h"
 #include "sys/log.h"
 
 lua_State *bind_main(lua_State *L)
@@ -122,7 +123,7 @@ int bind_fail(lua_State *L, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	snprintf(message, sizeof(message), "%s: %s", text, strerror(-err));
+	snprintf(message, sizeof(message), "%s: %s%s", text, strerror(-err), limits_explain(err));
 	lua_pushnil(L);
 	bind_push_error(L, uv_err_name(err), message);
 	lua_pushinteger(L, -err);

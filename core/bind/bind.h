@@ -60,6 +60,7 @@ int bind_open_channel(lua_State *L);
 void bind_channel_after_fork(void);
 int bind_open_value(lua_State *L);
 int bind_open_fd(lua_State *L);
+int bind_open_file_events(lua_State *L);
 int bind_open_http(lua_State *L);
 int bind_open_http_answer(lua_State *L);
 int bind_open_jobs(lua_State *L);
@@ -71,7 +72,9 @@ int bind_open_pidfile(lua_State *L);
 int bind_open_posix(lua_State *L);
 int bind_open_privileges(lua_State *L);
 int bind_open_process(lua_State *L);
+int bind_open_relay(lua_State *L);
 int bind_open_scoreboard(lua_State *L);
+int bind_open_tally(lua_State *L);
 
 /* A function of brood.core's own. */
 int bind_at_turn_end(lua_State *L);

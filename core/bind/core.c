@@ -26,6 +26,7 @@
 static const luaL_Reg openers[] = {
 	{ "channel", bind_open_channel },
 	{ "fd", bind_open_fd },
+	{ "file_events", bind_open_file_events },
 	{ "http", bind_open_http },
 	{ "http_answer", bind_open_http_answer },
 	{ "jobs", bind_open_jobs },
@@ -37,7 +38,9 @@ static const luaL_Reg openers[] = {
 	{ "posix", bind_open_posix },
 	{ "privileges", bind_open_privileges },
 	{ "process", bind_open_process },
+	{ "relay", bind_open_relay },
 	{ "scoreboard", bind_open_scoreboard },
+	{ "tally", bind_open_tally },
 	{ "value", bind_open_value },
 	{ NULL, NULL },
 };

@@ -10,6 +10,7 @@
 
 #include "bind/bind.h"
 #include "sys/fd.h"
+#include "sys/reserve.h"
 
 /* pipe() -> r, w: ours, owned; neither end blocks on our side until it is handed to a child. */
 static int l_pipe(lua_State *L)
@@ -108,10 +109,30 @@ static int l_release(lua_State *L)
 	return 0;
 }
 
+/* reserve(name) -> fd that keeps the name, owned; or nil, err ("EADDRINUSE": somebody has it). */
+static int l_reserve(lua_State *L)
+{
+	const char *name = luaL_checkstring(L, 1);
+	int fd;
+	int err = name_reserve(name, &fd);
+
+	if (err)
+		return bind_fail(L, err, "%s", name);
+	lua_pushinteger(L, fd);
+	return 1;
+}
+
 static const luaL_Reg functions[] = {
-	{ "close", l_close },     { "dup_above", l_dup_above }, { "nonblock", l_nonblock },
-	{ "own", l_own },         { "pipe", l_pipe },           { "read", l_read },
-	{ "release", l_release }, { "replace", l_replace },     { "unread", l_unread },
+	{ "close", l_close },
+	{ "dup_above", l_dup_above },
+	{ "nonblock", l_nonblock },
+	{ "own", l_own },
+	{ "pipe", l_pipe },
+	{ "read", l_read },
+	{ "release", l_release },
+	{ "replace", l_replace },
+	{ "reserve", l_reserve },
+	{ "unread", l_unread },
 	{ NULL, NULL },
 };
 

@@ -254,6 +254,18 @@ static int l_close(lua_State *L)
 	return stop(L, http_server_close);
 }
 
+/* limit_requests(ms): none takes longer from now on, those in progress from now */
+static int l_limit_requests(lua_State *L)
+{
+	struct l_server *s = check_server(L);
+	lua_Number ms = luaL_checknumber(L, 2);
+
+	luaL_argcheck(L, ms >= 1 && ms <= 1e15, 2, "at least a millisecond");
+	if (is_open(s))
+		http_server_limit(s->server, (uint64_t)ms);
+	return 0;
+}
+
 static int limit_ref;
 
 static void on_limit(void)
@@ -288,8 +300,11 @@ static int l_counts(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "listen", l_listen }, { "shutdown", l_shutdown },
-	{ "close", l_close },   { "counts", l_counts },
+	{ "listen", l_listen },
+	{ "shutdown", l_shutdown },
+	{ "close", l_close },
+	{ "counts", l_counts },
+	{ "limit_requests", l_limit_requests },
 	{ NULL, NULL },
 };
 

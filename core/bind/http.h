@@ -34,6 +34,15 @@ void http_request_classes(lua_State *L);
 /* Returns its address. */
 const void *http_request_push(lua_State *L, struct http_conn *c, const struct http_head *head);
 
+/* What a request object stands for; head is valid as long as the object. */
+struct http_asked {
+	struct http_conn *conn;
+	uint64_t serial;
+	struct http_head head;
+};
+/* Of the one at index 1; raises where there is none. */
+void http_request_describe(lua_State *L, struct http_asked *asked);
+
 /* http_response.c */
 /* The same. */
 void http_response_classes(lua_State *L);

@@ -4,13 +4,14 @@
  * the connection's, and is gone when the request is.
  */
 #include <string.h>
+#include <strings.h>
 
 #include "bind/bind.h"
 #include "bind/http.h"
 #include "sys/scoreboard.h"
 
 /* In place of a method: a field that is computed. */
-enum field { METHOD = 1, PATH, QUERY, HEADERS, VERSION, REMOTE_ADDRESS, REMOTE_PORT, CLOSED };
+enum field { METHOD = 1, PATH, QUERY, HEADERS, VERSION, REMOTE_ADDRESS, REMOTE_PORT, CLOSED, HOST };
 
 struct l_request {
 	struct http_conn *conn;
@@ -48,6 +49,23 @@ static struct l_request *check(lua_State *L)
 static const char *bytes_of(const struct l_request *r)
 {
 	return (const char *)&r->fields[r->count];
+}
+
+void http_request_describe(lua_State *L, struct http_asked *asked)
+{
+	struct l_request *r = check(L);
+
+	asked->conn = r->conn;
+	asked->serial = r->serial;
+	asked->head = (struct http_head){ .base = bytes_of(r),
+					  .len = lua_objlen(L, 1) -
+						 (size_t)(bytes_of(r) - (const char *)r),
+					  .method = r->method,
+					  .path = r->path,
+					  .query = r->query,
+					  .fields = r->fields,
+					  .count = r->count,
+					  .minor = r->minor };
 }
 
 static void push_slice(lua_State *L, const struct l_request *r, struct http_slice s)
@@ -94,6 +112,20 @@ static void push_headers(lua_State *L, const struct l_request *r)
 	}
 }
 
+/* The Host alone, or nil: what need not have all headers. */
+static void push_host(lua_State *L, const struct l_request *r)
+{
+	for (uint32_t i = 0; i < r->count; i++) {
+		const struct http_field *f = &r->fields[i];
+
+		if (f->name.len == 4 && strncasecmp(bytes_of(r) + f->name.at, "host", 4) == 0) {
+			push_slice(L, r, f->value);
+			return;
+		}
+	}
+	lua_pushnil(L);
+}
+
 /* Set field `key` (an index) of the request's own table to the value on top; leaves the value. */
 static void keep(lua_State *L, struct l_request *r, int key)
 {
@@ -133,6 +165,7 @@ static int push_field(lua_State *L, struct l_request *r, int field)
 		break;
 	case REMOTE_PORT: lua_pushinteger(L, r->peer.port); break;
 	case CLOSED: lua_pushboolean(L, is_closed(r)); break;
+	case HOST: push_host(L, r); break;
 	}
 	return 1;
 }
@@ -328,6 +361,7 @@ static const struct {
 	{ "remote_address", REMOTE_ADDRESS },
 	{ "remote_port", REMOTE_PORT },
 	{ "closed", CLOSED },
+	{ "_host", HOST },
 };
 
 static int class_ref = LUA_NOREF;

@@ -29,13 +29,13 @@ int response_mistake(lua_State *L, int level, const char *fmt, ...)
 	return lua_error(L);
 }
 
-static struct l_response *find(lua_State *L)
+struct l_response *response_find(lua_State *L, int index)
 {
-	struct l_response *r = lua_touserdata(L, 1);
+	struct l_response *r = lua_touserdata(L, index);
 
 	if (r && r == http_handed.response)
 		return r;
-	if (r && lua_getmetatable(L, 1)) {
+	if (r && lua_getmetatable(L, index)) {
 		const void *class = lua_topointer(L, -1);
 
 		lua_pop(L, 1);
@@ -47,7 +47,7 @@ static struct l_response *find(lua_State *L)
 
 struct l_response *response_check(lua_State *L, int level, const char *name)
 {
-	struct l_response *r = find(L);
+	struct l_response *r = response_find(L, 1);
 
 	if (!r)
 		response_mistake(L, level, "res:%s: call it with a colon, on a response; got %s",
@@ -60,11 +60,15 @@ int response_closed(lua_State *L)
 	return bind_fail_code(L, "closed", "the client has gone");
 }
 
-/* Nothing is owed any more. Expects the response at index 1. */
-static void drop_finalizer(lua_State *L)
+void response_drop_finalizer(lua_State *L, int index)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, done_ref);
-	lua_setmetatable(L, 1);
+	lua_setmetatable(L, index);
+}
+
+static void drop_finalizer(lua_State *L)
+{
+	response_drop_finalizer(L, 1);
 }
 
 static void set_finished(lua_State *L, struct l_response *r)
@@ -252,17 +256,23 @@ static int l_gc(lua_State *L)
 		return 0;
 	log_error("response dropped unfinished: %.*s: its handler returned without res:finish(), "
 		  "and nothing is left that could call it%s",
-		  (int)r->len, r->text,
-		  r->returned ? "; what a handler returns is not sent" : "");
+		  (int)r->len, r->text, r->returned ? "; what a handler returns is not sent" : "");
 	http_drop(r->conn);
 	return 0;
 }
 
 static const luaL_Reg methods[] = {
-	{ "status", response_status }, { "header", response_header }, { "finish", l_finish },
-	{ "_write", l_write },         { "_fail", l_fail },           { "_wait", l_wait },
-	{ "_head_sent", l_head_sent }, { "_open", l_open },           { "_cut", l_cut },
-	{ "_returned", l_returned },   { NULL, NULL },
+	{ "status", response_status },
+	{ "header", response_header },
+	{ "finish", l_finish },
+	{ "_write", l_write },
+	{ "_fail", l_fail },
+	{ "_wait", l_wait },
+	{ "_head_sent", l_head_sent },
+	{ "_open", l_open },
+	{ "_cut", l_cut },
+	{ "_returned", l_returned },
+	{ NULL, NULL },
 };
 
 /* A metatable whose __index is the table on top of the stack. */

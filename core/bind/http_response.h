@@ -1,6 +1,6 @@
 /*
- * http_response.h - shared by http_response.c and http_response_head.c alone: a response, and
- * how they tell its user what went wrong.
+ * http_response.h - shared by http_response.c, http_response_head.c and relay.c: a response,
+ * and how they tell its user what went wrong.
  */
 #ifndef BIND_HTTP_RESPONSE_H
 #define BIND_HTTP_RESPONSE_H
@@ -29,6 +29,10 @@ struct l_response {
  */
 int response_mistake(lua_State *L, int level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The response at an index, or NULL where it is none. */
+struct l_response *response_find(lua_State *L, int index);
+/* Nothing is owed any more. The index counts from the bottom. */
+void response_drop_finalizer(lua_State *L, int index);
 /* The response at index 1, or an error in the name of its method. */
 struct l_response *response_check(lua_State *L, int level, const char *method);
 void response_check_unfinished(lua_State *L, const struct l_response *r, int level,

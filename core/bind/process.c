@@ -21,7 +21,7 @@ struct watch {
 	uv_poll_t poll;
 	lua_State *L;
 	struct process *process;
-	int fn, self;
+	int fn, arg, self;
 };
 
 struct process {
@@ -66,8 +66,10 @@ static void on_watch_closed(uv_handle_t *handle)
 
 static void watch_end(struct watch *w)
 {
+	proc_await(&w->process->proc, false);
 	w->process->watch = NULL;
 	bind_unref(w->L, &w->fn);
+	bind_unref(w->L, &w->arg);
 	bind_unref(w->L, &w->self);
 	uv_close((uv_handle_t *)&w->poll, on_watch_closed);
 }
@@ -81,8 +83,9 @@ static void on_exit_seen(uv_poll_t *handle, int status, int events)
 	if (status == 0 && !proc_over(&w->process->proc))
 		return;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, w->fn);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->arg);
 	watch_end(w);
-	bind_call(L, 0, 0, "process exit");
+	bind_call(L, 1, 0, "process exit");
 }
 
 static int watch_start(lua_State *L, struct process *p, struct watch **out)
@@ -100,37 +103,44 @@ static int watch_start(lua_State *L, struct process *p, struct watch **out)
 	w->poll.data = w;
 	w->L = bind_main(L);
 	w->process = p;
-	w->fn = w->self = LUA_NOREF;
+	w->fn = w->arg = w->self = LUA_NOREF;
 	p->watch = *out = w;
 	err = uv_poll_start(&w->poll, UV_READABLE, on_exit_seen);
 	if (err)
 		watch_end(w);
+	else
+		proc_await(&p->proc, true);
 	return err;
 }
 
-/* p:watch(fn): fn(), once, when it has exited and before it is reaped. A second watch replaces the
- * first. */
+/*
+ * p:watch(fn [, arg]): fn(arg), once, when it has exited and before it is reaped, which is to
+ * happen at once. A second watch replaces the first.
+ */
 static int l_watch(lua_State *L)
 {
-	struct process *p = check_live(L);
+	struct process *p;
 	struct watch *w;
 	int err;
 
+	lua_settop(L, 3);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
+	p = check_live(L);
 	if (!p)
 		return 2;
-	if (p->watch) {
-		lua_pushvalue(L, 2);
-		lua_rawseti(L, LUA_REGISTRYINDEX, p->watch->fn);
-	} else {
+	w = p->watch;
+	if (!w) {
 		err = watch_start(L, p, &w);
 		if (err)
 			return bind_fail(L, err, "watch process %d", (int)p->proc.pid);
-		w->fn = bind_ref(L, 2);
 		w->self = bind_ref(L, 1);
 		if (p->unref)
 			uv_unref((uv_handle_t *)&w->poll);
 	}
+	bind_unref(L, &w->fn);
+	bind_unref(L, &w->arg);
+	w->fn = bind_ref(L, 2);
+	w->arg = bind_ref(L, 3);
 	lua_pushboolean(L, 1);
 	return 1;
 }

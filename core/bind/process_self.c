@@ -32,10 +32,14 @@ static bool from_uv_spawn(pid_t pid, void *loop)
 	return s.found;
 }
 
+/* process.reap_orphans() -> how many, whether to look again soon */
 static int l_reap_orphans(lua_State *L)
 {
-	lua_pushinteger(L, proc_reap_orphans(from_uv_spawn, bind_loop(L)));
-	return 1;
+	bool hidden;
+
+	lua_pushinteger(L, proc_reap_orphans(from_uv_spawn, bind_loop(L), &hidden));
+	lua_pushboolean(L, hidden);
+	return 2;
 }
 
 static int push_result(lua_State *L, int err, const char *what)

@@ -107,6 +107,19 @@ void deadline_start(struct deadlines *all, int list, struct deadline *d)
 		arm(all, d->at);
 }
 
+void deadline_start_in(struct deadlines *all, int list, struct deadline *d, uint64_t after)
+{
+	struct deadline *head = &all->heads[list], *place;
+
+	deadline_stop(d);
+	d->at = uv_now(all->timer.loop) + after;
+	for (place = head; place->prev != head && place->prev->at > d->at;)
+		place = place->prev;
+	insert_before(place, d);
+	if (!all->armed || d->at < all->armed)
+		arm(all, d->at);
+}
+
 void deadline_start_early(struct deadlines *all, int list, struct deadline *d, uint64_t after)
 {
 	struct deadline *head = &all->heads[list], *place;

@@ -46,6 +46,9 @@ void deadline_start(struct deadlines *all, int list, struct deadline *d);
  */
 void deadline_start_early(struct deadlines *all, int list, struct deadline *d, uint64_t after);
 
+/* The same where many have durations alike: walks from the back. */
+void deadline_start_in(struct deadlines *all, int list, struct deadline *d, uint64_t after);
+
 static inline void deadline_stop(struct deadline *d)
 {
 	if (!d->next)

@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELDS_MAX 1000
-
 struct lines {
 	struct http_answer_head *head;
 	const char **problem;
@@ -73,6 +71,7 @@ static int check_length(struct lines *l, struct http_slice value)
 	for (uint32_t i = 0; i < value.len; i++) {
 		if (!is_digit(digits[i]))
 			return refuse(l, "a Content-Length that is no length");
+		l->head->length = l->head->length * 10 + (uint64_t)(digits[i] - '0');
 	}
 	l->head->has_length = true;
 	return 0;
@@ -113,7 +112,7 @@ static int parse_field(struct lines *l, const char *line, const char *end)
 		return refuse(l, "a header line that is folded");
 	if (!colon || !http_is_token(line, (size_t)(colon - line)))
 		return refuse(l, "a header line without a name");
-	if (l->head->count == FIELDS_MAX)
+	if (l->head->count == HTTP_ANSWER_FIELDS_MAX)
 		return refuse(l, "more than 1000 header lines");
 	f = add_field(l->head);
 	if (!f)

@@ -7,6 +7,8 @@
 
 #include "loop/http_parse.h"
 
+#define HTTP_ANSWER_FIELDS_MAX 1000
+
 struct http_answer_head {
 	/* What the slices are offsets from. */
 	const char *base;
@@ -15,6 +17,7 @@ struct http_answer_head {
 	size_t count, cap;
 	unsigned status;
 	unsigned minor;
+	uint64_t length; /* where has_length */
 	bool has_length;
 	bool chunked;
 };

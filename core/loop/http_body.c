@@ -59,16 +59,32 @@ static int parse_chunk_data(struct http_conn *c, const char **p, const char *end
 	return 0;
 }
 
+/* Few bodies have any: the empty line behind none is not worth keeping. */
+static int take_trailers(struct http_conn *c, const char *from, const char *to)
+{
+	if (c->phase != PHASE_BODY || from == to)
+		return 0;
+	if (!c->trailers.len && (*from == '\r' || *from == '\n'))
+		return 0;
+	return buffer_append(&c->trailers, from, (size_t)(to - from));
+}
+
 static ssize_t parse_chunks(struct http_conn *c, const char *p, size_t len)
 {
 	const char *at = p, *end = p + len;
 
 	while (!c->too_large || c->phase == PHASE_DRAIN) {
-		switch (http_chunk_next(&c->chunk, &at, end)) {
+		const char *from = at;
+		enum http_chunk_event event = http_chunk_next(&c->chunk, &at, end);
+
+		if (c->in_trailers && take_trailers(c, from, at))
+			return -503;
+		switch (event) {
 		case HTTP_CHUNK_DATA:
 			if (parse_chunk_data(c, &at, end))
 				return -503;
 			break;
+		case HTTP_CHUNK_LAST: c->in_trailers = true; break;
 		case HTTP_CHUNK_END: body_complete(c); return at - p;
 		case HTTP_CHUNK_MORE: return at - p;
 		case HTTP_CHUNK_LARGE: return -431;
@@ -126,7 +142,7 @@ ssize_t http_body_step(struct http_conn *c, const char *p, size_t len)
 	}
 	c->more = len > (size_t)used;
 	if (http_request_open(c))
-		c->server->app->body(c->server->data, c);
+		http_tell_body(c);
 	return conn_alive(&c->conn, life) ? used : -1;
 }
 

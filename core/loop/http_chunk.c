@@ -2,7 +2,7 @@
  * http_chunk.c - see http_chunk.h. As strict as the grammar: each leniency here (a bare LF, a
  * space for a CR, a sign, an extension without end) is one by which two readers of a
  * connection have been made to disagree about where a request ends. Trailers are
- * checked and dropped.
+ * checked, and whoever wants them takes them from the bytes.
  */
 #include "loop/http_chunk.h"
 
@@ -168,6 +168,7 @@ enum http_chunk_event http_chunk_next(struct http_chunk *k, const char **p, cons
 {
 	while (*p < end && k->state != DATA) {
 		unsigned char ch = (unsigned char)*(*p)++;
+		bool was_size = k->state == SIZE_LF;
 
 		if (k->state == LAST_LF && ch == '\n')
 			return HTTP_CHUNK_END;
@@ -176,6 +177,8 @@ enum http_chunk_event http_chunk_next(struct http_chunk *k, const char **p, cons
 			return HTTP_CHUNK_BAD;
 		if (++k->excess > HTTP_CHUNK_EXCESS)
 			return k->state >= TRAILER_FIRST ? HTTP_CHUNK_LARGE : HTTP_CHUNK_BAD;
+		if (was_size && k->state == TRAILER_FIRST)
+			return HTTP_CHUNK_LAST;
 	}
 	return k->state == DATA && *p < end ? HTTP_CHUNK_DATA : HTTP_CHUNK_MORE;
 }

@@ -25,6 +25,7 @@ struct http_chunk {
 enum http_chunk_event {
 	HTTP_CHUNK_MORE,  /* all bytes are used up */
 	HTTP_CHUNK_DATA,  /* `left` bytes of data begin, or go on, here: see http_chunk_took() */
+	HTTP_CHUNK_LAST,  /* what comes up to the end are trailers, and an empty line */
 	HTTP_CHUNK_END,   /* the body is complete, its trailers included */
 	HTTP_CHUNK_BAD,   /* not the framing of chunks */
 	HTTP_CHUNK_LARGE, /* trailers beyond all measure */

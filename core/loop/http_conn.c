@@ -47,6 +47,7 @@ static void reset(struct http_conn *c, struct http_server *s)
 	c->fresh = true;
 	c->said_last = false;
 	c->note = NULL;
+	c->taker = NULL;
 	c->hung_up = false;
 	llhttp_init(&c->parser, HTTP_REQUEST, &http_settings);
 	c->parser.data = c;
@@ -97,10 +98,12 @@ void http_close(struct http_conn *c, bool reset)
 {
 	struct http_server *s = c->server;
 	struct http_refs refs = take_refs(c);
+	struct http_taken taken;
 	bool open = http_request_open(c);
 
 	if (c->phase == PHASE_DEAD)
 		return;
+	taken = http_untake(c);
 	c->phase = PHASE_DEAD;
 	c->serial = 0;
 	if (open || c->note)
@@ -111,11 +114,14 @@ void http_close(struct http_conn *c, bool reset)
 	buffer_free(&c->in);
 	buffer_free(&c->body);
 	buffer_free(&c->headers);
+	buffer_free(&c->trailers);
 	conn_unlink(&s->conns, &c->conn);
 	count_connections(s, -1);
 	conn_close(&c->conn, reset);
 	if (open) {
 		count_active(s, -1);
+		if (taken.by)
+			taken.by->ended(taken.data, true);
 		if (has_refs(&refs))
 			s->app->ended(s->data, refs, true);
 	}
@@ -183,11 +189,7 @@ void http_request_begin(struct http_conn *c, const struct http_head *head)
 		if (!http_alive(c, serial))
 			return;
 	}
-	if (s->limits.request_timeout) {
-		/* The handlers before it in this turn may have taken their time. */
-		uv_update_time(s->loop);
-		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);
-	}
+	http_limit_request(c);
 	http_log_enter(&now, c, head);
 	s->app->request(s->data, c, head);
 	http_log_leave(&now);
@@ -197,6 +199,7 @@ void http_request_end(struct http_conn *c)
 {
 	struct http_server *s = c->server;
 	struct http_refs refs = take_refs(c);
+	struct http_taken taken = http_untake(c);
 	bool incomplete = c->phase == PHASE_BODY;
 	bool was_open = http_request_open(c);
 	uint64_t bytes = c->body_sent;
@@ -207,6 +210,7 @@ void http_request_end(struct http_conn *c)
 	if (!c->conn.out_bytes)
 		deadline_stop(&c->write_limit);
 	buffer_clear(&c->body, 0);
+	buffer_clear(&c->trailers, 0);
 	/* A client that has not taken it yet may send something before it has. */
 	c->linger |= c->conn.out_bytes > 0;
 	if (!c->keep_alive || c->body_gone) {
@@ -225,6 +229,8 @@ void http_request_end(struct http_conn *c)
 
 		count_active(s, -1);
 		http_log_answered(c, status, bytes);
+		if (taken.by)
+			taken.by->ended(taken.data, false);
 		if (has_refs(&refs))
 			s->app->ended(s->data, refs, false);
 		if (!conn_alive(&c->conn, life))
@@ -262,7 +268,13 @@ const struct conn_peer *http_peer(const struct http_conn *c)
 
 void http_wake_writer(struct http_conn *c)
 {
-	if (c->refs.drain && c->conn.out_bytes < CONN_HIGH_WATER / 4)
+	uint64_t life = c->conn.life;
+
+	if (c->conn.out_bytes >= CONN_HIGH_WATER / 4)
+		return;
+	if (c->taker)
+		c->taker->drained(c->taken);
+	if (conn_alive(&c->conn, life) && c->refs.drain)
 		c->server->app->drained(c->server->data, c);
 }
 
@@ -282,12 +294,13 @@ static void watch_writing(struct http_conn *c)
 void http_hung_up(struct http_conn *c)
 {
 	c->hung_up = true;
-	if (conn_is_cut(&c->conn)) {
+	/* In a tunnel the other way may still have an end to come. */
+	if (c->phase != PHASE_TUNNEL && conn_is_cut(&c->conn)) {
 		http_close(c, false);
 		return;
 	}
 	watch_writing(c);
-	c->server->app->closed(c->server->data, c);
+	http_tell_closed(c);
 }
 
 static void on_readable(struct conn *conn)
@@ -302,6 +315,8 @@ static void on_written(struct conn *conn)
 	uint64_t life = conn->life;
 
 	watch_writing(c);
+	if (c->ends && !conn->out_bytes)
+		conn_shutdown(conn);
 	http_log_sent(c);
 	if (conn_alive(conn, life))
 		http_wake_writer(c);

@@ -1,8 +1,8 @@
 /*
  * http_conn.h - shared by the http_*.c files alone: http_server.c (the server, and time),
  * http_conn.c (connections and requests), http_input.c and http_body.c (bytes to requests),
- * http_output.c, http_headers.c and http_reason.c (responses to bytes), http_log.c (the access
- * log).
+ * http_output.c, http_headers.c and http_reason.c (responses to bytes), http_taken.c (requests
+ * that go on elsewhere), http_log.c (the access log).
  */
 #ifndef LOOP_HTTP_CONN_H
 #define LOOP_HTTP_CONN_H
@@ -12,6 +12,7 @@
 #include "loop/deadline.h"
 #include "loop/http_chunk.h"
 #include "loop/http_server.h"
+#include "loop/http_taken.h"
 
 /* Request bodies wait up to this much for the application to read them. */
 #define HTTP_BODY_AHEAD 65536
@@ -36,6 +37,7 @@ enum http_phase {
 	PHASE_HEAD,   /* a head is coming */
 	PHASE_BODY,   /* with the application, the body still comes */
 	PHASE_BUSY,   /* with the application, all of the request is here */
+	PHASE_TUNNEL, /* no HTTP any more: all that comes is its taker's */
 	PHASE_DRAIN,  /* answered; the rest of the body is swallowed */
 	PHASE_FLUSH,  /* closes when the queue has been sent */
 	PHASE_LINGER, /* our side is shut; what still comes is swallowed, so that the answer is not
@@ -52,6 +54,12 @@ enum http_list {
 	LIST_LINGER,
 	LIST_RESUME, /* at once: pipelined input waits, and we were not called from the loop */
 	LIST_DROPPED,
+};
+
+/* Who goes on with a request in place of the application, and for what. */
+struct http_taken {
+	const struct http_taker *by;
+	void *data;
 };
 
 struct http_conn {
@@ -87,7 +95,9 @@ struct http_conn {
 	bool body_gone;
 	bool hung_up;
 	bool keep_alive;
-	bool said_last; /* by its client: nothing comes behind it, nor has it a body */
+	bool in_trailers;
+	struct buffer trailers; /* lines as they came, and the empty one */
+	bool said_last;         /* by its client: nothing comes behind it, nor has it a body */
 
 	/* The response. */
 	struct buffer headers;
@@ -102,6 +112,13 @@ struct http_conn {
 	bool was_gone; /* the client had ended its side before the head was sent */
 	uint64_t cut;  /* the request that we ended before its application did: serial * 4 + why */
 
+	/* What somebody else has said instead of us: valid while it is being sent. */
+	const char *reason, *tail;
+	size_t reason_len, tail_len;
+
+	bool ends; /* a tunnel's way to the client, when all is sent */
+	const struct http_taker *taker;
+	void *taken;
 	/* For the access log, of a request that is not answered at once; else NULL. */
 	struct http_note *note;
 };
@@ -116,7 +133,8 @@ struct http_server {
 	struct conn *conns;
 	struct http_counts counts;
 	bool stopping;
-	bool keeps_idle; /* while it stops: until they have had one more answer */
+	uint64_t request_limit; /* shorter than request_timeout, since some moment; 0: none */
+	bool keeps_idle;        /* while it stops: until they have had one more answer */
 	bool closing;
 	bool cut; /* what there is, is not waited for */
 	uint64_t stopped_at;
@@ -148,6 +166,19 @@ void http_refuse(struct http_conn *c, int status);
 /* The same for a head that is no request, with what came of it. */
 void http_refuse_head(struct http_conn *c, int status, const char *input, size_t len);
 int http_send_continue(struct http_conn *c);
+/* Bytes as they are. 1 when so much waits that the writer should too. */
+int http_send_raw(struct http_conn *c, const char *bytes, size_t len);
+
+/* http_taken.c */
+/* There is more of the body, or it is known that it will not come. */
+void http_tell_body(struct http_conn *c);
+/* The client has ended its side. */
+void http_tell_closed(struct http_conn *c);
+/* It is nobody's any more; returns whose it was. */
+struct http_taken http_untake(struct http_conn *c);
+/* Returns the bytes used, or -1 when the connection is over. */
+ssize_t http_tunnel_step(struct http_conn *c, const char *p, size_t len);
+bool http_tunnel_has_room(const struct http_conn *c);
 
 /* http_reason.c */
 const char *http_reason(int status);
@@ -166,6 +197,8 @@ void http_hung_up(struct http_conn *c);
 void http_end(struct http_conn *c);
 /* Nothing more came for a while from one that is closed like that. */
 void http_lingered(struct http_conn *c);
+/* A request has begun: arm what limits it. */
+void http_limit_request(struct http_conn *c);
 
 /* http_log.c; a request that is being handed to the application, for as long as that takes */
 struct http_log_now {

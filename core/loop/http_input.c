@@ -61,7 +61,7 @@ static void begin(struct http_conn *c, const struct http_head *head)
 	c->body_left = head->content_length;
 	c->body_received = 0;
 	c->chunk = (struct http_chunk){ 0 };
-	c->whole = c->body_gone = false;
+	c->whole = c->body_gone = c->in_trailers = false;
 	c->expects_continue = head->expects_continue;
 	c->too_large = false;
 	c->phase = head->chunked || head->content_length ? PHASE_BODY : PHASE_BUSY;
@@ -160,7 +160,9 @@ static void process(struct http_conn *c, const char *p, size_t len)
 			/* The client is still sending, or asks for more than it will get. */
 			c->linger = true;
 			used = (ssize_t)len;
-		} else if (c->phase == PHASE_BODY || c->phase == PHASE_DRAIN)
+		} else if (c->phase == PHASE_TUNNEL)
+			used = http_tunnel_step(c, p, len);
+		else if (c->phase == PHASE_BODY || c->phase == PHASE_DRAIN)
 			used = http_body_step(c, p, len);
 		else if (c->phase != PHASE_BUSY && c->conn.out_bytes < CONN_HIGH_WATER)
 			used = step_head(c, p, len);
@@ -221,6 +223,7 @@ static bool plan(struct http_conn *c)
 		return http_body_has_room(c);
 	case PHASE_BUSY: deadline_stop(&c->phase_limit); return c->in.len < HTTP_PIPELINE_MAX;
 	case PHASE_LINGER: return true;
+	case PHASE_TUNNEL: deadline_stop(&c->phase_limit); return http_tunnel_has_room(c);
 	default: return false;
 	}
 }
@@ -246,7 +249,7 @@ static void body_cut(struct http_conn *c)
 	c->body_gone = true;
 	c->keep_alive = false;
 	c->hung_up = true;
-	c->server->app->body(c->server->data, c);
+	http_tell_body(c);
 	if (conn_alive(&c->conn, life) && http_request_open(c))
 		http_hung_up(c);
 }
@@ -282,7 +285,7 @@ static void on_eof(struct http_conn *c)
 {
 	uint64_t life = c->conn.life;
 
-	if (c->phase == PHASE_BUSY)
+	if (c->phase == PHASE_BUSY || c->phase == PHASE_TUNNEL)
 		http_hung_up(c);
 	if (conn_alive(&c->conn, life))
 		http_settle(c);

@@ -22,10 +22,16 @@ static int put(const char *bytes, size_t len)
 
 #define PUT(literal) put(literal, sizeof(literal) - 1)
 
-static int put_status_line(int status)
+static int put_status_line(const struct http_conn *c)
 {
+	int status = c->status;
 	char line[64];
 
+	if (c->reason) {
+		int n = snprintf(line, sizeof(line), "HTTP/1.1 %d ", status);
+
+		return put(line, (size_t)n) || put(c->reason, c->reason_len) || PUT("\r\n");
+	}
 	if (status == 200)
 		return PUT("HTTP/1.1 200 OK\r\n");
 	return put(line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", status,
@@ -139,9 +145,8 @@ static int build_head(struct http_conn *c, bool known, uint64_t length)
 	if (c->declared != HTTP_NO_LIMIT && (c->status == 204 || c->status == 205))
 		http_set_header(c, "content-length", 14, NULL, 0);
 	c->was_gone = http_client_gone(c);
-	if (put_status_line(c->status) || (!c->has_date && put_date()) ||
-	    put_framing(c, known, length) || put_connection(c) ||
-	    put(c->headers.data, c->headers.len) || PUT("\r\n"))
+	if (put_status_line(c) || (!c->has_date && put_date()) || put_framing(c, known, length) ||
+	    put_connection(c) || put(c->headers.data, c->headers.len) || PUT("\r\n"))
 		return -ENOMEM;
 	c->head_sent = true;
 	return 0;
@@ -154,6 +159,8 @@ void http_response_reset(struct http_conn *c)
 	c->declared = HTTP_NO_LIMIT;
 	c->body_sent = 0;
 	c->has_date = c->close_asked = false;
+	c->reason = c->tail = NULL;
+	c->ends = false;
 	c->head_sent = c->chunked = c->no_body = false;
 }
 
@@ -179,6 +186,13 @@ int http_send_continue(struct http_conn *c)
 	return send_parts(c, &(struct iovec){ (void *)line, sizeof(line) - 1 }, 1);
 }
 
+int http_send_raw(struct http_conn *c, const char *bytes, size_t len)
+{
+	int err = send_parts(c, &(struct iovec){ (void *)bytes, len }, 1);
+
+	return err ? err : c->conn.out_bytes > CONN_HIGH_WATER;
+}
+
 static struct iovec part(const void *bytes, size_t len)
 {
 	return (struct iovec){ (void *)bytes, len };
@@ -190,11 +204,11 @@ static struct iovec part(const void *bytes, size_t len)
  */
 static int send_body(struct http_conn *c, const char *bytes, size_t len, bool last)
 {
-	struct iovec parts[4];
+	struct iovec parts[6];
 	char size[24];
 	int n = 0;
 
-	if (!c->head_sent && build_head(c, last, len))
+	if (!c->head_sent && build_head(c, last && !c->tail, len))
 		return -ENOMEM;
 	else if (out.len)
 		parts[n++] = part(out.data, out.len);
@@ -203,11 +217,16 @@ static int send_body(struct http_conn *c, const char *bytes, size_t len, bool la
 	if (len && c->chunked) {
 		parts[n++] = part(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", len));
 		parts[n++] = part(bytes, len);
-		parts[n++] = last ? part("\r\n0\r\n\r\n", 7) : part("\r\n", 2);
+		parts[n++] = last ? part("\r\n0\r\n", 5) : part("\r\n", 2);
 	} else if (len) {
 		parts[n++] = part(bytes, len);
 	} else if (last && c->chunked && !c->no_body) {
-		parts[n++] = part("0\r\n\r\n", 5);
+		parts[n++] = part("0\r\n", 3);
+	}
+	if (last && c->chunked && !c->no_body) {
+		if (c->tail)
+			parts[n++] = part(c->tail, c->tail_len);
+		parts[n++] = part("\r\n", 2);
 	}
 	c->body_sent += len;
 	return n ? send_parts(c, parts, n) : 0;
@@ -264,7 +283,7 @@ int http_finish(struct http_conn *c, const char *bytes, size_t len)
 	if (exceeds(c, len) || falls_short(c, len))
 		return refuse_length(c);
 	out.len = 0;
-	if (!c->head_sent && len <= SMALL_BODY)
+	if (!c->head_sent && len <= SMALL_BODY && !c->tail)
 		err = send_small(c, bytes, len);
 	else
 		err = send_body(c, bytes, len, true);

@@ -107,6 +107,21 @@ void http_drop(struct http_conn *c)
 	deadline_start_early(&c->server->deadlines, LIST_DROPPED, &c->request_limit, 0);
 }
 
+void http_limit_request(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+
+	if (!s->limits.request_timeout && !s->request_limit)
+		return;
+	/* The handlers before it in this turn may have taken their time. */
+	uv_update_time(s->loop);
+	if (s->request_limit)
+		deadline_start_early(&s->deadlines, LIST_REQUEST, &c->request_limit,
+				     s->request_limit);
+	else
+		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);
+}
+
 /* ---- the server ---- */
 
 int http_server_open(struct http_server **out, uv_loop_t *loop, const struct http_limits *limits,
@@ -269,6 +284,25 @@ void http_server_close(struct http_server *s)
 	s->acceptor = NULL;
 	s->stopping = s->closing = true;
 	end_closing(s);
+}
+
+void http_server_limit(struct http_server *s, uint64_t ms)
+{
+	struct conn *conn;
+	uint64_t end;
+
+	uv_update_time(s->loop);
+	end = uv_now(s->loop) + ms;
+	if (s->limits.request_timeout && s->limits.request_timeout <= ms)
+		return;
+	s->request_limit = ms;
+	for (conn = s->conns; conn; conn = conn->next) {
+		struct http_conn *c = (struct http_conn *)conn;
+
+		/* One that began long ago may have less time left. */
+		if (http_request_open(c) && (!c->request_limit.next || c->request_limit.at > end))
+			deadline_start_early(&s->deadlines, LIST_REQUEST, &c->request_limit, ms);
+	}
 }
 
 void http_after_fork(void)

@@ -66,6 +66,11 @@ int http_server_listen(struct http_server *s, int fd);
 void http_server_shutdown(struct http_server *s, bool keep_idle);
 /* The same at once: connections are cut. */
 void http_server_close(struct http_server *s);
+/*
+ * From now on no request takes longer than so many milliseconds, those in progress from now: a
+ * request_timeout, where there was none or a longer one.
+ */
+void http_server_limit(struct http_server *s, uint64_t ms);
 struct http_counts http_server_counts(const struct http_server *s);
 /* When so many more requests have begun in this process, on all servers, call reached(), once. */
 void http_request_limit(uint64_t n, void (*reached)(void));

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sys/fd.h"
@@ -73,6 +74,18 @@ void limits_raise_nofile(void)
 		return;
 	original = now;
 	raised = true;
+}
+
+const char *limits_explain(int err)
+{
+	static char text[64];
+	struct rlimit64 now;
+
+	if (err != -EMFILE || getrlimit64(RLIMIT_NOFILE, &now) < 0)
+		return "";
+	snprintf(text, sizeof(text), " (the limit nofile is %llu)",
+		 (unsigned long long)now.rlim_cur);
+	return text;
 }
 
 int limits_original_nofile(struct limit *out)

@@ -23,6 +23,11 @@ int limit_set(const struct limit *limit);
  * get the former one back: many still use select(2), or close every possible number.
  */
 void limits_raise_nofile(void);
+/*
+ * What limit a failure is about, for its message: " (the limit nofile is 1024)"; "" where it is
+ * about none. Good until the next call.
+ */
+const char *limits_explain(int err);
 /* What a started program gets. Returns 0, or -ENOENT where it was never raised. */
 int limits_original_nofile(struct limit *out);
 

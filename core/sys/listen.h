@@ -33,7 +33,8 @@ struct listen_options {
 int listener_open(struct listener **out, const struct listen_options *options,
 		  char why[LISTEN_WHY]);
 /* Takes over a listening socket that was passed to us. -ENOTSOCK or -EINVAL when it is none; it is
- * then left alone. */
+ * then left alone. Whether it blocks stays as it is, for programs may share it; who accepts here
+ * switches that off (loop/accept.h). */
 int listener_from_fd(struct listener **out, int fd);
 
 int listener_fd(const struct listener *l);

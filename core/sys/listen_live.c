@@ -33,8 +33,6 @@ int listener_from_fd(struct listener **out, int fd)
 	err = listener_read_address(l);
 	if (!err)
 		err = fd_cloexec(fd, true);
-	if (!err)
-		err = fd_nonblock(fd, true);
 	if (err) {
 		free(l);
 		return err;

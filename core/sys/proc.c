@@ -197,6 +197,11 @@ int proc_signal_group(struct proc *p, int signum)
 	return kill(-p->pid, signum) < 0 ? -errno : 0;
 }
 
+static bool is_empty(pid_t group)
+{
+	return kill(-group, 0) < 0 && errno == ESRCH;
+}
+
 bool proc_group_alive(struct proc *p)
 {
 	siginfo_t si;
@@ -205,15 +210,17 @@ bool proc_group_alive(struct proc *p)
 		return true;
 	if (!p->own_group || p->group_gone)
 		return false;
-	while (look(P_PGID, (id_t)p->pid, &si, WNOWAIT) > 0) {
+	/* Asked first, because it is quick: a look at the dead goes through all our children. */
+	while (!is_empty(p->pid) && look(P_PGID, (id_t)p->pid, &si, WNOWAIT) > 0) {
 		wards_end(si.si_pid, true, NULL, NULL);
 		if (look(P_PID, (id_t)si.si_pid, &si, 0) > 0)
 			proc_known_remove(si.si_pid);
 	}
-	p->group_gone = kill(-p->pid, 0) < 0 && errno == ESRCH;
-	if (p->group_gone)
-		wards_remove(p->pid);
-	return !p->group_gone;
+	if (!is_empty(p->pid))
+		return true;
+	p->group_gone = true;
+	wards_remove(p->pid);
+	return false;
 }
 
 void proc_close(struct proc *p)

@@ -23,8 +23,11 @@ struct proc {
 };
 
 struct proc_fd {
-	int src, dst;
+	int src; /* PROC_NULL: /dev/null, for reading as 0, else for writing */
+	int dst;
 };
+
+#define PROC_NULL (-1)
 
 /* A program to start. Everything is borrowed for the call. */
 struct proc_spec {
@@ -99,13 +102,18 @@ pid_t proc_waitpid(pid_t pid, int options, enum proc_state *state, int *status);
 /* Whom proc_reap_orphans must leave to others. proc_fork and proc_spawn add by themselves. */
 int proc_known_add(pid_t pid);
 void proc_known_remove(pid_t pid);
+/* Its end is heard of by itself, so that it is reaped without being looked for; or is not, any
+ * more.
+ */
+void proc_await(const struct proc *p, bool awaited);
 /*
  * Reap dead children that nobody waits for: orphans that came home, and what
  * proc_close let go. Left alone are the known ones, those in our own process group
  * (popen and other forks of user code) and those that `foreign` (may be NULL)
- * claims. Returns how many.
+ * claims. Returns how many. *hidden: one that is awaited is dead and not reaped yet, and others may
+ * be behind it: to be called again.
  */
-int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg);
+int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg, bool *hidden);
 
 /* Orphans below us become our children. */
 int proc_subreaper(void);

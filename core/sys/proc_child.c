@@ -31,6 +31,9 @@
 #define CALL_SETGROUPS SYS_setgroups
 #endif
 
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
@@ -90,17 +93,45 @@ BARE static void cloexec_one_by_one(void)
 }
 
 /*
+ * A supervisor of thousands has thousands of descriptors, whose copies would cost more than all
+ * else here: of what we share with it we take a copy of what is needed alone. Where the descriptors
+ * are copied already, this tells whether that is possible.
+ */
+BARE static int leave_fds(struct proc_plan *plan)
+{
+	long rc = syscall(SYS_close_range, (unsigned)plan->needed, ~0U, CLOSE_RANGE_UNSHARE);
+
+	plan->may_share = rc == 0;
+	return rc < 0 && plan->shares_fds ? fail_at(plan, STEP_FD, 0) : 0;
+}
+
+BARE static int open_null(struct proc_plan *plan, size_t i)
+{
+	int dst = plan->fds[i].dst, fd, done;
+
+	do
+		fd = open("/dev/null", (dst == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+	while (fd < 0 && errno == EINTR);
+	done = fd == dst ? fcntl(fd, F_SETFD, 0) : fd < 0 ? fd : dup2(fd, dst);
+	return done < 0 ? fail_at(plan, STEP_NULL, i) : 0;
+}
+
+/*
  * All closes at exec but what is mapped. First every src that a dst might land
  * on moves out of the way, then each goes to its place, where dup2 clears close-on-exec.
  */
 BARE static int place_fds(struct proc_plan *plan)
 {
-	if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+	if (leave_fds(plan))
+		return -1;
+	/* Of those below the standard three are all that is left, as a rule. */
+	if ((plan->needed > 3 || !plan->may_share) &&
+	    syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		cloexec_one_by_one();
 	for (size_t i = 0; i < plan->spec->nfds; i++) {
 		struct proc_fd *fd = &plan->fds[i];
 
-		if (fd->src == fd->dst || fd->src >= plan->beyond)
+		if (fd->src == PROC_NULL || fd->src == fd->dst || fd->src >= plan->beyond)
 			continue;
 		fd->src = fcntl(fd->src, F_DUPFD_CLOEXEC, plan->beyond);
 		if (fd->src < 0)
@@ -108,11 +139,19 @@ BARE static int place_fds(struct proc_plan *plan)
 	}
 	for (size_t i = 0; i < plan->spec->nfds; i++) {
 		struct proc_fd *fd = &plan->fds[i];
-		int done = fd->src == fd->dst ? fcntl(fd->dst, F_SETFD, 0) : dup2(fd->src, fd->dst);
+		int done;
+
+		if (fd->src == PROC_NULL)
+			continue;
+		done = fd->src == fd->dst ? fcntl(fd->dst, F_SETFD, 0) : dup2(fd->src, fd->dst);
 
 		if (done < 0)
 			return fail_at(plan, STEP_FD, i);
 	}
+	/* Last: by then every number that is needed is taken. */
+	for (size_t i = 0; i < plan->spec->nfds; i++)
+		if (plan->fds[i].src == PROC_NULL && open_null(plan, i))
+			return -1;
 	return 0;
 }
 

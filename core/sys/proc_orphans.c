@@ -21,6 +21,7 @@
 struct known {
 	pid_t pid;
 	bool abandoned;
+	bool awaited; /* its end is heard of by itself, and it is reaped at once */
 };
 
 /* Sorted by pid; pids mostly grow, so a new one mostly goes to the end. */
@@ -81,7 +82,7 @@ int proc_known_add(pid_t pid)
 	if (err)
 		return err;
 	if (old) {
-		old->abandoned = false;
+		old->abandoned = old->awaited = false;
 		return 0;
 	}
 	at = find(pid);
@@ -114,6 +115,14 @@ void known_abandon(pid_t pid)
 
 	if (k)
 		k->abandoned = true;
+}
+
+void proc_await(const struct proc *p, bool awaited)
+{
+	struct known *k = p->reaped ? NULL : lookup(p->pid);
+
+	if (k)
+		k->awaited = awaited;
 }
 
 struct search {
@@ -204,15 +213,29 @@ static int reap_listed(const struct search *s)
 	return n;
 }
 
-int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg)
+static bool awaited_known(pid_t pid)
+{
+	const struct known *k = lookup(pid);
+
+	return k && k->awaited && !k->abandoned;
+}
+
+int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg, bool *hidden)
 {
 	struct search s = { foreign, arg };
 	pid_t pid;
 	int n = 0;
 
+	*hidden = false;
 	while ((pid = first_dead(P_ALL, 0, WNOWAIT)) > 0) {
-		/* The look always shows the same first one. If that is somebody's, see who stands
-		 * behind it. */
+		/*
+		 * The look always shows the same first one. If that is about to go, another look
+		 * comes cheaper than a list of all; if it is somebody else's, see who stands behind
+		 * it.
+		 */
+		*hidden = awaited_known(pid);
+		if (*hidden)
+			return n;
 		if (!nobodys(pid, &s))
 			return n + reap_listed(&s);
 		if (!reap(pid))

@@ -112,11 +112,11 @@ static int copy_fds(struct proc_plan *plan)
 	const struct proc_spec *spec = plan->spec;
 	unsigned stdio = 0;
 
-	plan->beyond = 3;
+	plan->beyond = plan->needed = 3;
 	for (size_t i = 0; i < spec->nfds; i++) {
 		const struct proc_fd *fd = &spec->fds[i];
 
-		if (fd->src < 0 || fd->dst < 0)
+		if (fd->src < PROC_NULL || fd->dst < 0)
 			return -EBADF;
 		for (size_t j = 0; j < i; j++)
 			if (spec->fds[j].dst == fd->dst)
@@ -125,6 +125,8 @@ static int copy_fds(struct proc_plan *plan)
 			stdio |= 1U << fd->dst;
 		if (fd->dst >= plan->beyond)
 			plan->beyond = fd->dst + 1;
+		if (fd->src >= plan->needed)
+			plan->needed = fd->src + 1;
 		plan->fds[i] = *fd;
 	}
 	/* A program whose stdio is closed gives its numbers to the files it opens. */
@@ -193,16 +195,21 @@ void plan_free(struct proc_plan *plan)
 	plan->memory = NULL;
 }
 
-void plan_describe(const struct proc_plan *plan, char what[PROC_WHAT])
+void plan_describe(const struct proc_plan *plan, int err, char what[PROC_WHAT])
 {
 	const struct proc_spec *spec = plan->spec;
 	const char *name = program_of(spec);
 
 	switch (plan->step) {
-	case STEP_START: snprintf(what, PROC_WHAT, "start %s", name); break;
+	case STEP_START:
+		snprintf(what, PROC_WHAT, "start %s%s", name,
+			 err == -EAGAIN ? " (no more processes: nproc, or pids.max of the cgroup)"
+					: "");
+		break;
 	case STEP_GROUP: snprintf(what, PROC_WHAT, "start %s: new process group", name); break;
 	case STEP_SESSION: snprintf(what, PROC_WHAT, "start %s: new session", name); break;
 	case STEP_FD: snprintf(what, PROC_WHAT, "start %s: pass descriptors", name); break;
+	case STEP_NULL: snprintf(what, PROC_WHAT, "start %s: open /dev/null", name); break;
 	case STEP_LIMIT:
 		snprintf(what, PROC_WHAT, "start %s: set limit %s", name,
 			 plan->at < spec->nlimits ? limit_name(spec->limits[plan->at].resource)

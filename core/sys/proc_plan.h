@@ -15,6 +15,7 @@ enum proc_step {
 	STEP_GROUP,
 	STEP_SESSION,
 	STEP_FD,
+	STEP_NULL,
 	STEP_LIMIT,
 	STEP_CWD,
 	STEP_GROUPS,
@@ -32,6 +33,9 @@ struct proc_plan {
 	char *listen_pid;    /* where in env the digits go, or NULL */
 	struct proc_fd *fds; /* a copy that the child may rewrite */
 	int beyond;          /* above every dst, so free to move a src to */
+	int needed;          /* above every src: what is from there on is not even copied */
+	bool shares_fds;     /* its descriptors are ours until it has made its own copy */
+	bool may_share;      /* the child's report: the kernel can make a copy of some of them */
 	struct limit nofile; /* the original, when has_nofile */
 	bool has_nofile;
 	bool keep_ids; /* not root, and told to be who we are */
@@ -49,7 +53,7 @@ struct proc_plan {
 int plan_make(struct proc_plan *plan, const struct proc_spec *spec);
 void plan_free(struct proc_plan *plan);
 /* The failed step in words. */
-void plan_describe(const struct proc_plan *plan, char what[PROC_WHAT]);
+void plan_describe(const struct proc_plan *plan, int err, char what[PROC_WHAT]);
 
 /* The kernel's signal set: libc's own calls would leave out the two signals that libc keeps for
  * itself. */

@@ -55,18 +55,25 @@ static char *child_stack(void)
 	return stack;
 }
 
+/* Found out by the first child, whose descriptors are a copy. */
+static bool may_share_fds;
+
 static pid_t clone_child(struct proc_plan *plan, char *stack, int *pidfd)
 {
+	int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
 	struct signals mask;
 	int dumpable = prctl(PR_GET_DUMPABLE);
 	pid_t pid;
 
 	/* None of our handlers may run in the child. */
 	signals_block_all(&mask);
-	pid = clone(plan_run, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-		    plan, pidfd);
+	plan->shares_fds = may_share_fds;
+	if (may_share_fds)
+		flags |= CLONE_FILES;
+	pid = clone(plan_run, stack + STACK_SIZE, flags, plan, pidfd);
 	if (pid < 0)
 		pid = -errno;
+	may_share_fds = plan->may_share;
 	/* A child that changes its ids makes the memory it shares, ours, undumpable. */
 	if (dumpable == 1 && plan->spec->uid != (uid_t)-1)
 		prctl(PR_SET_DUMPABLE, 1);
@@ -133,7 +140,7 @@ int proc_spawn(struct proc *out, const struct proc_spec *spec, char what[PROC_WH
 	if (!err)
 		err = spawn(out, &plan);
 	if (err)
-		plan_describe(&plan, what);
+		plan_describe(&plan, err, what);
 	plan_free(&plan);
 	return err;
 }

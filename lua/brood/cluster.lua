@@ -1,7 +1,9 @@
---- A cluster: N forked workers that serve one app on the same listening sockets.
+--- A cluster: N forked workers that serve one app on the same listening sockets, those of a master or of a script.
 --- The number of them is the group's business, their life the process's, what a worker is
---- cluster.member's; this joins them, and is what a master asks.
+--- cluster.member's; this joins them, and is what a master asks. What only a script's cluster has and does (options
+--- of its own, sockets that it opens itself) is cluster.script's.
 local change = require "brood.cluster.change"
+local clock = require "brood.clock"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local ends = require "brood.cluster.ends"
@@ -12,6 +14,7 @@ local log = require "brood.log"
 local make = require "brood.cluster.member"
 local oldest_first = require "brood.group.oldest_first"
 local places = require "brood.cluster.places"
+local program = require("brood.lazy").room "brood.cluster.program"
 local recycle = require "brood.cluster.recycle"
 local respawn = require "brood.group.respawn"
 local signals = require "brood.signals"
@@ -20,23 +23,49 @@ local task = require "brood.task"
 local view = require "brood.cluster.worker"
 local watch = require "brood.cluster.watch"
 
+local MOST = 65535 -- workers
 local QUICK = 2 -- seconds a worker has after TERM before KILL
 local STDERR = 2 -- what every process has, up to this one
 
----@class brood.WebCluster: brood.Emitter
+---@class brood.Cluster: brood.Emitter
 ---@field name string
+---@field state brood.ProcessState "faulted": every worker has ended, and none is started again
+---@field workers brood.ClusterWorker[] those that are alive, oldest first
+---@field master? brood.Master whose cluster it is, if it is a master's
+---@field door? brood.Door of a script's: its sockets, and its start
 ---@field group brood.Group
 ---@field generation brood.Generation what is launched is of this one
 ---@field options table the generation's
 ---@field hooks table<string, function> the generation's
 ---@field sockets brood.Sockets the generation's
 local Cluster = emitter.mixin {}
-Cluster.__index = Cluster
 
-local M = {}
+local live = {}
 
--- What is launched from now on is of that generation.
-local function adopt(self, gen)
+Cluster.__index = function(self, name)
+  local field = live[name]
+  if field then
+    return field(self)
+  end
+  return Cluster[name]
+end
+
+local M = { class = Cluster, live = live }
+
+function live:workers()
+  local list = {}
+  for _, member in ipairs(oldest_first(self.group)) do
+    if member.process.pid then
+      list[#list + 1] = member.worker
+    end
+  end
+  return list
+end
+
+--- What is launched from now on is of that generation.
+---@private
+---@param gen brood.Generation
+function Cluster:adopt(gen)
   self.generation, self.options, self.hooks, self.sockets = gen, gen.options, gen.hooks, gen.sockets
   self.places = gen.places or self.places
   local rollout = gen.options.rollout or {}
@@ -58,6 +87,9 @@ end
 -- What a worker asks of its cluster.
 local function hear(self, member)
   local peer = member.process.run.peer
+  if not peer then
+    return self.recycler:watch(member)
+  end
   peer:handle("recycle", function()
     self.recycler:is_due(member, "max_requests")
   end)
@@ -70,10 +102,20 @@ local function hear(self, member)
   self.recycler:watch(member)
 end
 
+--- What is in the log of a master, whose events few listen to, but would be much in that of a script, which has them.
+---@param text string
+function Cluster:note(text)
+  log[self.master and "info" or "debug"](text)
+end
+
 local function new_group(self, options)
   local members = group.new {
-    name = self.name, size = options.workers, next_id = options.next_id,
+    name = self.name, size = options.workers, next_id = options.next_id, respawn = options.respawn,
+    after_ready = options.after_ready, after_failure = options.after_failure, quiet = self.master == nil,
     hopeless = function(failure)
+      if self.options.command then
+        return program.is_final(failure)
+      end
       return failure.code == "app" -- the file itself is at fault: missing, no Lua, or no app
     end,
     make = function(member)
@@ -81,7 +123,7 @@ local function new_group(self, options)
     end,
   }
   members:on("online", function(member)
-    log.info(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
+    self:note(("%s: worker %d (pid %d) is ready"):format(self.name, member.id, member.worker.pid))
     self:emit("online", member.worker)
     sockets.cover(self)
     hear(self, member)
@@ -97,7 +139,13 @@ local function new_group(self, options)
   members:on("stopped", function()
     watch.remove(self)
     self.recycler:forget()
+    self:emit "stopped"
   end)
+  for _, event in ipairs { "started", "stopping" } do
+    members:on(event, function()
+      self:emit(event)
+    end)
+  end
   members:on("exit", function(member, ...)
     self.recycler:ended(member)
     ends(self, member, ...)
@@ -105,15 +153,30 @@ local function new_group(self, options)
   return members
 end
 
---- A cluster of workers; nothing is started yet.
----@param options table as in the config, and name, hooks, master, sockets = brood.Sockets
----@return brood.WebCluster?, brood.Error? err
-function M.new(options)
+--- A cluster of a script's own; nothing is opened or started yet. Options, and what they are without a word: see the
+--- reference.
+---
+---     local cluster = Cluster.new("app.lua", { listen = 8080, count = 4 })
+---
+---@param app_or_options string|brood.ScriptClusterOptions the path of the app; or options with `app`
+---@param given? brood.ScriptClusterOptions
+---@return brood.Cluster
+function M.new(app_or_options, given)
+  local options = require("brood.cluster.options").check(2, "Cluster.new", app_or_options, given)
+  return require("brood.cluster.script").new(M, options)
+end
+
+--- A cluster whose options are normalised already.
+---@private
+---@param options table as in the config, and name, hooks, master, sockets = brood.Sockets; of a script's also respawn,
+--- after_ready, after_failure, args, recycle_timeout, max_memory_gain
+---@return brood.Cluster?, brood.Error? err
+function M.make(options)
   local self = setmetatable({
     name = options.name, master = options.master, history = {}, changes = {},
   }, Cluster)
   local first = generation.new(self, options)
-  local problem = first:problem()
+  local problem = self.master and first:problem() -- a script hears of it from `start`
   if problem then
     return nil, problem
   end
@@ -123,23 +186,14 @@ function M.new(options)
     return nil, err
   end
   self.group, self.recycler = new_group(self, options), recycle.new(self)
-  adopt(self, first)
+  self:adopt(first)
   return self
 end
 
---- The workers that are alive, oldest first.
----@return brood.ClusterWorker[]
-function Cluster:workers()
-  local list = {}
-  for _, member in ipairs(oldest_first(self.group)) do
-    if member.process.pid then
-      list[#list + 1] = member.worker
-    end
-  end
-  return list
-end
-
-local function start_group(self, done)
+--- All that comes before the first fork is done.
+---@private
+---@param done fun(err: brood.Error?)
+function Cluster:launch(done)
   local ok, err = self.sockets:grow(self.group.size) -- it may have been scaled before
   if not ok then
     return done(err)
@@ -155,17 +209,23 @@ end
 function Cluster:start(cb)
   self.hurried, self.lingers = nil, nil
   return task.run(cb, self.name .. ":start", function(done)
+    if self.door then
+      return self.door:start(done)
+    end
     self.generation:load(function(err)
       if err then
         return done(err)
       end
-      start_group(self, done)
+      self:launch(done)
     end)
   end)
 end
 
 -- What is not yet running is not wanted any more.
 local function call_off(self)
+  if self.door then
+    self.door:call_off()
+  end
   self.generation:cancel()
   for each in pairs(self.changes) do
     each.generation:cancel()
@@ -212,7 +272,13 @@ end
 ---@param n integer
 ---@param cb? fun(err: brood.Error?)
 function Cluster:scale(n, cb)
+  if type(n) ~= "number" or n < 0 or n > MOST or n ~= math.floor(n) then
+    error(("cluster:scale: a whole number of workers is needed, got %s"):format(tostring(n)), 2)
+  end
   return task.run(cb, self.name .. ":scale", function(done)
+    if self.group.state ~= "running" then
+      return self.group:scale(n, done) -- for the next start
+    end
     local ok, err = self.sockets:grow(n)
     if not ok then
       return done(err)
@@ -236,7 +302,7 @@ end
 ---@param done fun(err: brood.Error?, replaced: integer)
 function Cluster:become(gen, first, done)
   watch.remove(self)
-  adopt(self, gen)
+  self:adopt(gen)
   watch.add(self)
   local ok, err = self.sockets:grow(gen.options.workers)
   if not ok then
@@ -267,20 +333,21 @@ function Cluster:reopen(list)
   end
 end
 
---- Send a message to every worker.
+--- Send a message to every worker. Never suspends.
 ---@param value any
 function Cluster:send(value)
-  for _, worker in ipairs(self:workers()) do
+  for _, worker in ipairs(self.workers) do
     worker:send(value)
   end
 end
 
 --- What runs, as plain values.
----@param now number seconds since 1970
+---@param now? number seconds since 1970
 ---@return table
 function Cluster:status(now)
+  now = now or clock.unix()
   local processes = {}
-  for i, worker in ipairs(self:workers()) do
+  for i, worker in ipairs(self.workers) do
     processes[i] = view.status(worker, now, self.history[worker.slot])
   end
   local last_error, next_try = respawn.last_trouble(self.group)

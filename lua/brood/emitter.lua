@@ -87,13 +87,18 @@ local function remove_entry(all, event, gone)
   all[event] = #list > 0 and list or nil
 end
 
-local function each(all, event, call, wanted)
-  for _, entry in ipairs(all[event] or {}) do
+local function each(all, event, wanted, call, ...)
+  local list = all[event]
+  if not list then
+    return
+  end
+  for i = 1, #list do
+    local entry = list[i]
     if not wanted or wanted(entry) then
       if entry.once then
         remove_entry(all, event, entry)
       end
-      call(entry.fn)
+      call(entry.fn, ...)
     end
   end
 end
@@ -118,19 +123,10 @@ function M.emit_to(self, wanted, event, ...)
   if not all then
     return
   end
-  local n, args = select("#", ...), { ... }
   -- An object may want to know when its listeners have finished.
   local call = rawget(self, "call_listener") or task.spawn
-  if all[event] then
-    each(all, event, function(fn)
-      call(fn, unpack(args, 1, n))
-    end, wanted)
-  end
-  if all["*"] then
-    each(all, "*", function(fn)
-      call(fn, event, unpack(args, 1, n))
-    end, wanted)
-  end
+  each(all, event, wanted, call, ...)
+  each(all, "*", wanted, call, event, ...)
 end
 
 --- Call the listeners of the event, each in a task, in the order of their
@@ -145,14 +141,15 @@ end
 ---@return boolean
 function M.ask(self, event, ...)
   local all = rawget(self, "heard")
-  local n, args, answer = select("#", ...), { ... }, false
-  each(all or {}, event, function(fn)
-    task.spawn(function()
-      if fn(unpack(args, 1, n)) == true then
-        answer = true
-      end
-    end)
-  end)
+  local answer = false
+  local function take(fn, ...)
+    if fn(...) == true then
+      answer = true
+    end
+  end
+  each(all or {}, event, nil, function(fn, ...)
+    task.spawn(take, fn, ...)
+  end, ...)
   return answer
 end
 

@@ -1,5 +1,7 @@
 --- Files that are read whole, and the Lua files that somebody names. What a chunk is for, and whether a file that
 --- is missing is a mistake, is the caller's business.
+local uv = require "luv"
+
 local M = {}
 
 --- What is in a file.
@@ -29,6 +31,43 @@ end
 function M.path_first(path)
   local dir = path:match("^(.*)/[^/]*$") or "."
   package.path = ("%s/?.lua;%s/?/init.lua;%s"):format(dir, dir, package.path)
+end
+
+-- Whether a file there can be run.
+local function is_program(path)
+  local stat = uv.fs_stat(path)
+  return stat ~= nil and stat.type == "file" and uv.fs_access(path, "X") and true or false
+end
+
+--- Where a program is: it is looked for as exec does, in the PATH of the program to be.
+---@param name string the first word of a command
+---@param folder string where it is to run
+---@param env? table<string, string|false> what its environment has that ours has not
+---@return string? path nil where there is none
+---@return string? why as the end of a sentence
+---@return string? about what cannot be used
+function M.program(name, folder, env)
+  local path = env and env.PATH
+  if path == nil then
+    path = os.getenv "PATH"
+  end
+  path = path or "/bin:/usr/bin"
+  if name:find("/", 1, true) then
+    local whole = name:sub(1, 1) == "/" and name or folder .. "/" .. name
+    if is_program(whole) then
+      return whole
+    end
+    local how = uv.fs_stat(whole) and "cannot be run" or "is not there"
+    return nil, ("names a program that %s: %s"):format(how, whole), whole
+  end
+  for part in (path .. ":"):gmatch "([^:]*):" do
+    local place = part == "" and "." or part
+    local whole = (place:sub(1, 1) == "/" and place or folder .. "/" .. place) .. "/" .. name
+    if is_program(whole) then
+      return whole
+    end
+  end
+  return nil, ("names a program that is not in PATH: '%s' (PATH is %s)"):format(name, path), name
 end
 
 --- The reason alone: libuv says "ENOENT: no such file or directory: /x". What else says is a reason as it is.

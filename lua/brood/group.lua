@@ -35,6 +35,7 @@ local M = {}
 -- in between; one that never became ready is tried again with more and more patience.
 local AFTER_READY = { immediate = 10, stable_after = 0.1, delay = 0.05, max_delay = 1 }
 local AFTER_FAILURE = { delay = 0.1, max_delay = 30 }
+local SERVED = "served" -- it was ready once, has ended, and is not to be replaced
 local START_ATTEMPTS = 3 -- failed starts of a slot before the first start of the group counts as failed
 
 --- A group; nothing is started yet.
@@ -172,14 +173,16 @@ function Group:settle_start()
   if not self.on_started or self.state ~= "running" then
     return
   end
+  local served = false
   for slot = 1, self.size do
     local member = self.holders[slot]
     if not (member and member.ready_at) and not self.given_up[slot]
       and (self.failures[slot] or 0) < START_ATTEMPTS then
       return
     end
+    served = served or self.given_up[slot] == SERVED
   end
-  if self.size > 0 and self:ready_count() == 0 then
+  if self.size > 0 and not served and self:ready_count() == 0 then
     return fail_start(self, self.last_error or E.new("exit", "no member of %s became ready", self.name))
   end
   local started = take(self, "on_started")
@@ -200,10 +203,10 @@ function Group:ended(member)
     self.holders[slot] = nil
   end
   member.reason = member.reason or member.cause or respawn.reason(process)
-  if not member.ready_at and not told and not member.tentative then
-    self.failures[slot] = (self.failures[slot] or 0) + 1
+  if not told and not member.tentative then
+    self.failures[slot] = (self.failures[slot] or 0) + (member.ready_at and 0 or 1)
     if not self.respawn then
-      self.given_up[slot] = true
+      self.given_up[slot] = member.ready_at and SERVED or true
     end
   end
   self:emit("exit", member, process.exit_code, process.exit_signal)

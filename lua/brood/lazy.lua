@@ -8,6 +8,19 @@ local passing = {} -- names
 ---@param name string
 ---@return any
 function M.room(name)
+  local meta = {}
+  function meta.__index(_, key)
+    local room = require(name)
+    meta.__index = room -- from now on it is found there
+    return room[key]
+  end
+  function meta.__call(_, ...)
+    return require(name)(...)
+  end
+  return setmetatable({}, meta)
+end
+
+local function look_each_time(name)
   return setmetatable({}, {
     __index = function(_, key)
       return require(name)[key]
@@ -23,7 +36,7 @@ end
 ---@return any
 function M.passing(name)
   passing[name] = true
-  return M.room(name)
+  return look_each_time(name)
 end
 
 --- They go, and come back when they are used again.

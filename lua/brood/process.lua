@@ -30,8 +30,10 @@ local notify = lazy.room "brood.process.notify"
 ---@field started_at number? when the last run began, in seconds since 1970
 local Process = emitter.mixin {}
 Process.__index = Process
-for name, method in pairs(require "brood.process.talk") do
-  Process[name] = method
+for _, methods in ipairs { require "brood.process.talk", require "brood.process.sooner" } do
+  for name, method in pairs(methods) do
+    Process[name] = method
+  end
 end
 
 local M = { class = Process }
@@ -48,7 +50,8 @@ local last_id = 0
 --- LISTEN_FDS: fd and name), program (what is executed, in place of the command's first word), environ (in place of our
 --- own environment), frames (what to do with frames of brood's own, by name), target (the emitter of its messages;
 --- the process), lua (a program that is a script of ours, and may supervise others), attach (fn(process, run) makes
---- `peer` of `our_channel`, where a program's channel speaks no frames), guard (how many seconds a Lua child may go on
+--- `peer` of `our_channel`, where a program's channel speaks no frames), talks (it has a channel, whatever makes it
+--- ready), guard (how many seconds a Lua child may go on
 --- when we are gone; stop_timeout)
 ---@return brood.Process
 function M.new(given, inner)
@@ -57,12 +60,18 @@ function M.new(given, inner)
   for name, value in pairs(inner) do
     checked[name] = value
   end
+  return M.make(checked)
+end
+
+--- The same of options that are checked already (process.spawn's check), `inner` among them.
+---@param checked table
+---@return brood.Process
+function M.make(checked)
   last_id = last_id + 1
   return setmetatable({
     options = checked,
     name = checked.name or (checked.command and checked.command[1]:match("[^/]*$")) or "process" .. last_id,
     state = "stopped",
-    starters = {}, stoppers = {}, waiters = {}, next_starters = {},
   }, Process)
 end
 
@@ -78,9 +87,30 @@ local function to(self, event)
   return action
 end
 
+-- Those who wait for something are in lists, which are there only while somebody waits: there may be thousands of
+-- processes.
+local function wait_in(self, list, done)
+  local waiting = self[list]
+  if waiting then
+    waiting[#waiting + 1] = done
+  else
+    self[list] = { done }
+  end
+end
+
+local function take(self, list)
+  local waiting = self[list]
+  if waiting then
+    self[list] = nil
+  end
+  return waiting
+end
+
 local function answer(list, ...)
-  for _, done in ipairs(list) do
-    done(...)
+  if list then
+    for i = 1, #list do
+      list[i](...)
+    end
   end
 end
 
@@ -96,36 +126,40 @@ local function finish(self, run, code, signum)
   ending.close(run)
   supervised.remove(self)
   self.run, self.pid = nil, nil
-  self.exit_code, self.exit_signal = code, signal
+  if code then
+    self.exit_code = code
+  elseif signal then
+    self.exit_signal = signal
+  end
   -- Taken first: a listener may well start it again at once.
-  local starters, stoppers, waiters, next_starters = self.starters, self.stoppers, self.waiters, self.next_starters
-  self.starters, self.stoppers, self.waiters, self.next_starters = {}, {}, {}, {}
+  local starters, stoppers = take(self, "starters"), take(self, "stoppers")
+  local waiters, next_starters = take(self, "waiters"), take(self, "next_starters")
   to(self, "ended")
-  answer(starters, run.failure or run.stop_asked and stopped_early(self) or spawn.early_end(self.name, code, signal))
-  if run.failure and #starters == 0 then
+  if starters then
+    answer(starters, run.failure or run.stop_asked and stopped_early(self) or spawn.early_end(self.name, code, signal))
+  elseif run.failure then
     self:emit("error", run.failure) -- nobody else would hear of it
   end
   if run.proc then
     self:emit("exit", code, signal)
     answer(waiters, nil, code, signal)
-  else
+  elseif waiters then
     answer(waiters, run.failure or stopped_early(self))
   end
   answer(stoppers)
-  for _, done in ipairs(next_starters) do
+  for _, done in ipairs(next_starters or {}) do
     begin_start(self, done)
   end
 end
 
 -- The leader has exited: see to its group, its channel and its pipes, then finish.
-local function on_exit(self, run)
+local function on_exit(run)
+  local self = run.process
   if run.peer then
     run.peer:read_now()
   end
   to(self, "exited")
-  ending.reap(self, run, function(code, signum)
-    finish(self, run, code, signum)
-  end)
+  ending.reap(self, run, finish)
 end
 
 local function fail_start(self, run, err)
@@ -146,9 +180,7 @@ local function became_ready(self, run)
     notify.arm_watchdog(self, run)
   end
   to(self, "ready")
-  local starters = self.starters
-  self.starters = {}
-  answer(starters)
+  answer(take(self, "starters"))
 end
 
 -- start_timeout, which the child may put off while it starts, as stop_timeout while it stops.
@@ -188,19 +220,20 @@ local function spawned(self, run)
   self.pid = run.proc:pid()
   supervised.add(self)
   local called_off = to(self, "spawned") == "terminate"
-  local watched, err = run.proc:watch(function()
-    on_exit(self, run)
-  end)
+  local watched, err = run.proc:watch(on_exit, run)
   if not watched then
     -- Nobody would hear of its end: it ends now.
     run.failure = run.failure or E.of(self.name, err)
     ending.kill(run)
     fork.wait_for_end(self.pid)
-    return on_exit(self, run)
+    return on_exit(run)
   elseif called_off then
     return ending.kill(run) -- it has not begun with anything
   elseif self.options.spawned then
     self.options.spawned()
+  end
+  if spawn.is_ready(self) then
+    return became_ready(self, run)
   end
   arm_start_timeout(self, run)
   spawn.await_ready(self, run, function(why)
@@ -236,10 +269,16 @@ end
 
 local function launch(self)
   -- The run is there before anybody hears of it: a listener may stop it at once.
-  local run = { outputs = {} }
+  local run = { process = self }
   self.run = run
   self.started_at = clock.unix()
-  self.exit_code, self.exit_signal, self.status_text = nil, nil, nil
+  -- (What was never there is not set either: that would take its place in the table.)
+  if self.exit_code or self.exit_signal then
+    self.exit_code, self.exit_signal = nil, nil
+  end
+  if self.status_text then
+    self.status_text = nil
+  end
   to(self, "start")
   task.spawn(function()
     spawn.before(self, run, function(err)
@@ -258,7 +297,7 @@ function begin_start(self, done)
   if action == "answer" then
     return done()
   end
-  table.insert(action == "later" and self.next_starters or self.starters, done)
+  wait_in(self, action == "later" and "next_starters" or "starters", done)
   if action == "launch" then
     launch(self)
   end
@@ -283,8 +322,10 @@ end
 --- A task that waits for the end, for want of a callback, must not be what the end waits for.
 ---@param cb? function
 function Process:excuse_reader(cb)
-  for _, output in ipairs(not cb and self.run and self.run.outputs or {}) do
-    output:excuse()
+  if not cb and self.run then
+    for _, output in ipairs(self.run.outputs or {}) do
+      output:excuse()
+    end
   end
 end
 
@@ -300,21 +341,31 @@ function Process:start(cb)
   end)
 end
 
+--- `stop` for those who hear of its end otherwise.
+function Process:begin_stop()
+  local later = take(self, "next_starters")
+  begin_stop(self)
+  if later then
+    answer(later, E.new("stopped", "%s was stopped", self.name))
+  end
+end
+
 --- Stop it: stop_signal to the whole group, KILL after stop_timeout. Returns true once nothing of it is left.
 ---@async
 ---@param cb? fun(err: brood.Error?)
 function Process:stop(cb)
   return task.run(cb, "process:stop", function(done)
-    local later = self.next_starters
-    self.next_starters = {}
+    local later = take(self, "next_starters")
     if self.run then
-      table.insert(self.stoppers, done)
+      wait_in(self, "stoppers", done)
       self:excuse_reader(cb)
     end
     if not begin_stop(self) then
       done()
     end
-    answer(later, E.new("stopped", "%s was stopped", self.name))
+    if later then
+      answer(later, E.new("stopped", "%s was stopped", self.name))
+    end
   end)
 end
 
@@ -324,7 +375,7 @@ end
 function Process:restart(cb)
   return task.run(cb, "process:restart", function(done)
     if self.run then
-      table.insert(self.next_starters, done)
+      wait_in(self, "next_starters", done)
       self:excuse_reader(cb)
     end
     if not begin_stop(self) then
@@ -340,7 +391,7 @@ end
 function Process:wait(cb)
   return task.run(cb, "process:wait", function(done)
     if self.run then
-      table.insert(self.waiters, done)
+      wait_in(self, "waiters", done)
       self:excuse_reader(cb)
     elseif self.exit_code or self.exit_signal then
       done(nil, self.exit_code, self.exit_signal)
@@ -350,47 +401,11 @@ function Process:wait(cb)
   end)
 end
 
---- Send a signal to the process itself, not to its group.
----@param signal string|number
----@return true? ok, brood.Error? err
-function Process:signal(signal)
-  local number = signals.check(signal, 2)
-  if not self.run or not self.run.proc then
-    return nil, E.new("stopped", "%s does not run", self.name)
-  end
-  local ok, err = self.run.proc:signal(number)
-  if not ok and err.code == "ESRCH" then
-    err = E.new("stopped", "%s has just ended", self.name)
-  end
-  return ok, err
-end
-
---- From now on it ends sooner: another signal, and KILL after so many seconds, also when it is stopping already.
----@param signal integer
----@param patience number
----@param why? string for the log, should it come to KILL
-function Process:hurry(signal, patience, why)
-  self.options.stop_signal, self.options.stop_timeout, self.options.hurried = signal, patience, why
-  local run = self.run
-  if self.state == "stopping" and run and run.proc and not run.killed then
-    ending.terminate(self, run)
-  end
-end
-
 --- Its start has failed, as it says itself: it is ended.
 ---@param err brood.Error
 function Process:fail(err)
   if self.run then
     fail_start(self, self.run, err)
-  end
-end
-
---- Its end may take so long and no longer, that of one that is stopping as well; it hears nothing of this.
----@param patience number|false
-function Process:limit_stop(patience)
-  self.options.stop_timeout = patience
-  if self.state == "stopping" and self.run.proc then
-    ending.limit(self, self.run)
   end
 end
 
@@ -404,30 +419,6 @@ function Process:kill_now()
       ending.kill(run)
     end
   end
-end
-
----@private
-function Process:hasten()
-  local run = self.run
-  if not ((self.options.main or self.options.lua) and run and run.proc) then
-    return false
-  end
-  -- Two signals, as two of one kind would be one: the second does not wait for what the first has begun.
-  run.proc:signal(signals.number("TERM"))
-  run.proc:signal(signals.number("INT"))
-  return true
-end
-
----@private
-function Process:destroy()
-  if self.run and self.run.proc then
-    ending.kill(self.run)
-  end
-end
-
----@private
-function Process:gone()
-  return not (self.run and self.run.proc) or ending.is_gone(self.run)
 end
 
 --- Mark it busy (it works on something) or ready again. Only the two of them change into each other.

@@ -1,5 +1,6 @@
 --- The inside of a cluster's worker: loads the app, serves it on the sockets the
---- master holds, and ends as it is told. The master's side is brood.cluster.
+--- master holds, and ends as it is told. The master's side is brood.cluster; what an app does that listens itself is
+--- serve.own's.
 local collector = require "brood.collector"
 local core = require "brood.core"
 local E = require "brood.error"
@@ -17,6 +18,8 @@ local LAST = 2
 -- How long before the end of that time idle connections are closed that were kept until then: what is left is for the
 -- app's stop.
 local LAST_IDLE = 4
+
+local RECYCLED = 2 -- as cluster.linger writes it
 
 local CALLED_ELSEWHERE = { handler = "server", handle = "server", app = "server", request = "server" }
 local SERVER_MISTAKE = "^%S+: %l+%.server: "
@@ -40,7 +43,7 @@ local function guess(app)
   local nearest = require "brood.rules.nearest"
   for key in pairs(app) do
     local meant = CALLED_ELSEWHERE[key] or nearest.find(key, { "server", "start", "stop" })
-    if meant then
+    if meant and meant ~= key then
       return (": unknown key '%s'%s"):format(key, nearest.hint(meant))
     end
   end
@@ -77,22 +80,37 @@ function M.normalise(value, where)
 end
 
 --- Load an app file. Raises what is wrong with it.
----@param path string
+---@param path string|fun(): table a function makes one of brood's own
+---@param args? string[] its `arg` from now on, and its `...`
+---@param normalise? fun(value: any, where: string): table in place of the usual
 ---@return table app
-function M.load(path)
+function M.load(path, args, normalise)
+  if type(path) == "function" then
+    return path()
+  end
   local chunk, why = loadfile(path)
   if not chunk then
     refuse("cannot load the app: %s", why)
   end
   files.path_first(path)
-  local ok, app = task.call(chunk)
+  M.set_args(path, args)
+  local ok, app = task.call(chunk, unpack(args or {}))
   if not ok then
     if app.code == "error" and tostring(app.message):find(SERVER_MISTAKE) then
       app.code = "app" -- it is written there, and will be so at the next try
     end
     error(app, 0)
   end
-  return M.normalise(app, path)
+  return (normalise or M.normalise)(app, path)
+end
+
+--- What an app finds in `arg`, as a script does; without a word it is what it was.
+---@param path string
+---@param args? string[]
+function M.set_args(path, args)
+  if args then
+    _G.arg = { [-1] = "brood", [0] = path, unpack(args) }
+  end
 end
 
 -- One worker: its app, and how far its end has come.
@@ -105,6 +123,9 @@ end
 ---@field max_requests? integer after so many it asks the master for a replacement
 ---@field lingers? boolean while it goes: idle connections are kept
 ---@field orphan? boolean its master is gone
+---@field recycle_timeout? number|false seconds that a request may take once this worker is recycled
+---@field args? string[] of the app
+---@field own? brood.OwnServers where the app may listen itself
 ---@field app? table once it serves
 local Serving = {}
 Serving.__index = Serving
@@ -148,26 +169,49 @@ local function may_linger(self)
   return not self.orphan and note.place ~= nil and note.board:get(note.place, "linger") ~= 0
 end
 
+local function can_linger(server)
+  return type(server.linger) == "function"
+end
+
 local function drop_idle(self)
   if self.lingers then
     self.lingers = false
-    self.app.server:close(function() end) -- the first one is still waited for
+    for _, server in ipairs(self.servers) do
+      if can_linger(server) then
+        server:close(function() end) -- the first one is still waited for
+      end
+    end
   end
 end
 
 -- Idle connections alone must not keep it until it is killed.
-local function close_server(self)
-  local server, patience = self.app.server, self.patience
-  if type(server.linger) ~= "function" or not may_linger(self) then
-    return server:close()
-  end
-  self.lingers = true
-  if patience then
+local function begin_linger(self)
+  local patience = self.patience
+  self.lingers = may_linger(self)
+  if self.lingers and patience then
     timer.after(patience - math.min(LAST_IDLE, patience * 0.4), function()
       drop_idle(self)
     end):unref()
   end
-  return server:linger()
+end
+
+local function close_server(server, lingers)
+  if lingers and can_linger(server) then
+    return server:linger()
+  end
+  return server:close()
+end
+
+-- One that is recycled has finished its requests sooner than others.
+local function limit_requests(self)
+  local seconds, note = self.recycle_timeout, self.note
+  if seconds and note.place and note.board:get(note.place, "linger") == RECYCLED then
+    for _, server in ipairs(self.servers) do
+      if server.limit_requests then
+        server:limit_requests(seconds)
+      end
+    end
+  end
 end
 
 --- Finish what is being served, run the app's stop, and go. The master kills what takes too long. Asked again, it looks
@@ -185,13 +229,19 @@ function Serving:quit()
     return self:leave(0) -- still loading: nothing has been served
   end
   stop_supervised_in_time(self)
+  self.servers = self.own and self.own:servers(self.app.server) or { self.app.server }
   task.spawn(function()
-    local finished = task.async(function()
-      close_server(self)
-    end)
+    local finished = {}
+    limit_requests(self)
+    begin_linger(self)
+    for i, server in ipairs(self.servers) do
+      finished[i] = task.async(close_server, server, self.lingers)
+    end
     close_listeners(self)
     self.worker:emit("stopping")
-    finished:wait()
+    for _, each in ipairs(finished) do
+      each:wait()
+    end
     local ok, err = run_hook(self.app.stop, self.worker)
     if not ok then
       log.error("the app's stop failed: " .. E.text(err))
@@ -274,7 +324,7 @@ function M.begin(worker, fds, note, masters)
 end
 
 --- Load the app, start it, serve it. Raises when it cannot be served.
----@param path string
+---@param path string|fun(): table
 ---@param loaded? table the app, where the master has loaded it
 ---@param access_log? brood.AccessLog
 function Serving:run(path, loaded, access_log)
@@ -288,10 +338,16 @@ function Serving:run(path, loaded, access_log)
     collector.tune()
   end
   self.note:stage("load")
-  local app = loaded or M.load(path)
+  if loaded then
+    M.set_args(path, self.args)
+  end
+  local own = self.own
+  local app = loaded or M.load(path, self.args, own and own.alone and own.normalise or nil)
   self.note:stage("start")
   local ok, err = run_hook(app.start, self.worker)
-  if ok then
+  if ok and own and own.alone then
+    ok, err = own:check(app, path)
+  elseif ok then
     ok, err = app.server:listen { fds = self.fds }
   end
   if not ok then

@@ -13,8 +13,14 @@ local M = {}
 ---@class brood.Server
 local Server = {}
 
--- One that listens lives on, though its script may have let go of it: its listeners would go with it.
-local listening = {} -- luacheck: ignore 241
+--- Those that listen. Each lives on, though its script may have let go of it: its listeners would go with it.
+---@type table<brood.Server, true>
+M.listening = {}
+local listening = M.listening
+
+--- Who opens sockets for this process, where it does not do so itself.
+---@type nil|fun(entry: table): table?, brood.Error?
+M.lend = nil
 
 -- A server opened before a fork is the parent's, and so are its listeners.
 local function state(self)
@@ -40,18 +46,19 @@ local function has_stopped(self, stopped)
 end
 
 local function open_listener(where)
+  local open = M.lend or core.listener.open
   if type(where) == "table" then
     local entry, err = require "brood.listen_entry"(where)
     if not entry then
       return nil, err
     end
-    return core.listener.open(entry)
+    return open(entry)
   end
   local text, why = address.normal(where)
   if not text then
     return nil, E.new("EINVAL", "cannot listen on '%s': %s", where, why)
   end
-  return core.listener.open { address = text }
+  return open { address = text }
 end
 
 local function check_target(target)
@@ -143,7 +150,7 @@ function Server:listen(where)
   end
   for _, listener in ipairs(opened) do
     self.listeners[#self.listeners + 1] = listener
-    if listener:address():find("unix:", 1, true) == 1 then
+    if not listener.is_lent and listener:address():find("unix:", 1, true) == 1 then
       supervised.close_at_end(listener) -- its file would be left behind
     end
   end
@@ -217,6 +224,16 @@ function Server:linger(cb)
   end)
 end
 
+--- From now on no request takes longer than so much, those in progress from now: then it is answered with 503, or cut.
+---@private
+---@param seconds number
+function Server:limit_requests(seconds)
+  local current = state(self).core
+  if current and current.limit_requests then
+    current:limit_requests(seconds * 1000)
+  end
+end
+
 --- Cut everything off now, also what a `close` still waits for.
 function Server:destroy()
   local current, listeners = state(self).core, self.listeners
@@ -235,7 +252,7 @@ end
 ---@param open_core fun(self): userdata?, brood.Error?
 function M.class(open_core)
   local class = { open_core = open_core, listen = Server.listen, address = Server.address, close = Server.close,
-    linger = Server.linger, destroy = Server.destroy }
+    linger = Server.linger, destroy = Server.destroy, limit_requests = Server.limit_requests }
   class.__index = class
   return class
 end

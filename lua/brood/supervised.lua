@@ -6,15 +6,19 @@ local core = require "brood.core"
 local fork = require "brood.fork"
 local join = require "brood.join"
 local signals = require "brood.signals"
+local timer = require "brood.timer"
 local uv = require "luv"
 
 local M = {}
 
 local HASTE = 1 -- seconds that Lua children have then to see to those that they supervise
+local ORPHANS = 0.01 -- seconds for which a dead orphan may wait to be reaped
+local SHARE = 4 -- of the time goes to looks at those who wait for others' ends: a fifth at most
 local GONE = 2 -- seconds that this process waits at its end for those it has killed
 
 ---@class brood.Supervised
 ---@field stop fun(self, cb: fun()) end it in its own time
+---@field kept? boolean somebody who is supervised too stops it when he is told to stop
 ---@field limit? fun(self) this process was told to end: its stop, which follows, is not to take for ever
 ---@field hasten? fun(self): boolean told twice to end, where it is a Lua child that may supervise others
 ---@field destroy fun(self) KILL it and its group, without a word to anybody: this process is ending
@@ -25,15 +29,37 @@ local alive = {}
 local on_child = {} -- called at each SIGCHLD: groups that wait until they are empty
 local to_close = setmetatable({}, { __mode = "k" }) -- what else has an end that is seen from outside
 local watching = false
+local looking = {} -- what is to be looked at soon: a timer by name
 local guard -- signal watches that stop the children and then end this process
 
 fork.on_child(function()
-  alive, on_child, watching, guard = {}, {}, false, nil
+  alive, on_child, watching, guard, looking = {}, {}, false, nil, {}
   to_close = setmetatable({}, { __mode = "k" })
   M.ending = nil
 end)
 
-local function on_sigchld()
+-- Thousands may end at once, and each look goes through thousands: there is one for many ends.
+local function soon(name, seconds, fn)
+  looking[name] = looking[name] or timer.after(seconds, function()
+    looking[name] = nil
+    fn()
+  end):unref()
+end
+
+local function reap_orphans()
+  local _, hidden = core.process.reap_orphans()
+  if hidden then
+    soon("orphans", ORPHANS, reap_orphans)
+  end
+end
+
+local next_look = 0
+
+local function tell_watchers()
+  local began = clock.now()
+  if began < next_look then
+    return soon("watchers", next_look - began, tell_watchers)
+  end
   -- A copy: what is called may well take itself off, or put others there.
   local list = {}
   for fn in pairs(on_child) do
@@ -42,7 +68,15 @@ local function on_sigchld()
   for _, fn in ipairs(list) do
     fn()
   end
-  core.process.reap_orphans()
+  local finished = clock.now()
+  next_look = finished + SHARE * (finished - began)
+end
+
+local function on_sigchld()
+  if next(on_child) then
+    tell_watchers()
+  end
+  soon("orphans", ORPHANS, reap_orphans)
 end
 
 --- Call fn at each SIGCHLD until off.
@@ -143,7 +177,7 @@ function M.stop_all(done)
   end)
   local now = {}
   for child in pairs(alive) do
-    now[#now + 1] = child
+    now[#now + 1] = not child.kept and child or nil
   end
   for _, child in ipairs(now) do
     -- One that cannot even be asked must not keep the others from being stopped.

@@ -2,6 +2,7 @@
 --- still while Lua runs, so it is brought up to date first; otherwise a timer
 --- armed after 0.8 s of work fires 0.8 s early.
 local clock = require "brood.clock"
+local core = require "brood.core"
 local uv = require "luv"
 
 local M = {}
@@ -55,28 +56,131 @@ function M.every(seconds, fn)
   return self
 end
 
+-- ---- patience -------------------------------------------------------------------------------------------------------
+-- A clock of the time in which this process was there to hear of others, and one timer for all that wait by it: who
+-- supervises thousands may stop them all at once. Equal patience is due in the order of its beginning.
+
+local heard = 0 -- seconds so far, up to the last tick
+local queues = {} -- by the number of seconds: { first, last }, linked
+local tick -- { timer, began, planned }
+local generation = core.generation()
+
+---@class brood.Patience
+---@field private due number by `heard`
+local Patience = {}
+Patience.__index = Patience
+
+-- In the child of a fork nothing of that is ours.
+local function begin_again()
+  generation, queues, tick = core.generation(), {}, nil
+end
+
+local function heard_now()
+  return tick and heard + math.min(clock.now() - tick.began, 2 * tick.planned) or heard
+end
+
+local function remove(self)
+  local queue = queues[self.seconds]
+  local before, behind = self.before, self.behind
+  self.queued = false
+  if before then
+    before.behind = behind
+  else
+    queue.first = behind
+  end
+  if behind then
+    behind.before = before
+  else
+    queue.last = before
+  end
+  if not queue.first then
+    queues[self.seconds] = nil
+  end
+end
+
+local function soonest()
+  local due, step
+  for seconds, queue in pairs(queues) do
+    due = math.min(due or queue.first.due, queue.first.due)
+    step = math.min(step or LONGEST, seconds / STEPS)
+  end
+  return due, step
+end
+
+local on_tick
+
+local function arm()
+  local due, step = soonest()
+  if tick then
+    heard = heard_now()
+    tick.timer:cancel()
+    tick = nil
+  end
+  if due then
+    local planned = math.max(0.001, math.min(step, due - heard))
+    tick = { planned = planned, began = clock.now() }
+    tick.timer = M.after(planned, on_tick)
+  end
+end
+
+local function next_due()
+  for _, queue in pairs(queues) do
+    if queue.first.due <= heard then
+      return queue.first
+    end
+  end
+end
+
+function on_tick()
+  heard = heard_now()
+  tick = nil
+  for one in next_due do
+    remove(one)
+    local ok, err = xpcall(one.fn, debug.traceback)
+    if not ok then
+      core.uncaught(tostring(err))
+    end
+  end
+  arm()
+end
+
 --- Call fn once, when another process has had so many seconds. The time in which this one stood still (stopped by a
 --- signal, suspended with the machine, held up by Lua) does not count: the other may have stood still as well, and what
 --- it has done since is yet to be heard.
 ---@param seconds number
 ---@param fn fun()
----@return brood.Timer
+---@return brood.Patience
 function M.patience(seconds, fn)
-  local self = setmetatable({}, Timer)
-  local left, step = seconds, math.min(seconds / STEPS, LONGEST)
-  local function wait()
-    local began, planned = clock.now(), math.max(0.001, math.min(step, left))
-    self.handle = M.after(planned, function()
-      self.handle = nil
-      left = left - math.min(clock.now() - began, 2 * planned)
-      if left <= 0 then
-        return fn()
-      end
-      wait()
-    end).handle
+  if generation ~= core.generation() then
+    begin_again()
   end
-  wait()
+  local queue = queues[seconds] or {}
+  local self = setmetatable({
+    seconds = seconds, fn = fn, due = heard_now() + math.max(seconds, 0.001), before = queue.last, queued = generation,
+  }, Patience)
+  if queue.last then
+    queue.last.behind = self
+  else
+    queue.first = self
+    queues[seconds] = queue
+  end
+  queue.last = self
+  -- Who has as much patience as others before him changes nothing about the next tick.
+  if queue.first == self then
+    arm()
+  end
   return self
+end
+
+--- Cancelling twice, or after it is over, does nothing.
+function Patience:cancel()
+  if self.queued ~= core.generation() then
+    return
+  end
+  remove(self)
+  if next(queues) == nil and tick then
+    arm()
+  end
 end
 
 --- A deadline for `done`: what this returns is to be called in its place. Where that has not happened after so many

@@ -15,6 +15,11 @@
 --- What ./brood.lua returns: this table, or a function(master) that returns it.
 ---@class brood.ConfigFile
 ---@field app? string the Lua file that each worker serves; without one there is no web cluster
+---@field command? string[] in place of app: a program in any language on the same sockets (LISTEN_FDS from fd 3)
+---@field ready? "spawn"|"notify"|"line"|"channel"|{port?: integer, host?: string, socket?: string, http?: string} when
+--- a command's worker counts as ready ("spawn")
+---@field stop_signal? brood.signal that tells a command's worker to finish and go ("TERM")
+---@field watchdog? brood.duration|false with ready = "notify": how often a command's worker must send WATCHDOG=1
 ---@field listen? brood.ListenAddress|brood.ListenAddress[] where to accept connections (127.0.0.1:8080)
 ---@field workers? integer how many processes serve (one per cpu)
 ---@field timeout? brood.duration|false a worker whose event loop has not turned for so long is killed (60)
@@ -39,6 +44,9 @@
 ---@field access_log? string|brood.AccessLine|false a line for each request: a path, "-" for stdout, or who makes it
 ---@field clusters? table<string, brood.ClusterConfig> further groups of workers by name; the top-level one is named web
 ---@field pools? table<string, brood.PoolOptions> job pools by name: what `Pool.new` takes
+---@field services? table<string, brood.ServiceOptions> supervised programs by name
+---@field backends? table<string, brood.BackendOptions> programs by name that run while they are used
+---@field proxy? brood.ProxyOptions an HTTP proxy in front of services, backends and clusters
 ---@field control? string|{address: string}|false the control server's Unix socket; false: none
 ---@field signals? table<string, brood.SignalAction> what signals do, where it is not the usual
 ---@field on_start? fun(master: brood.Master, why: string) in the master before its first fork; raising fails the start
@@ -181,6 +189,15 @@
 ---@field on fun(self, event: "message", fn: fun(value: any, fd: integer?)): brood.Child
 ---@field on fun(self, event: "error", fn: fun(err: brood.Error)): brood.Child
 ---@field on fun(self, event: "drain", fn: fun()): brood.Child
+
+---@class brood.Cluster
+---@field on fun(self, event: "online", fn: fun(worker: brood.ClusterWorker)): brood.Cluster
+---@field on fun(self, event: "exit", fn: brood.WorkerExitEvent): brood.Cluster
+---@field on fun(self, event: "respawn", fn: brood.WorkerExitEvent): brood.Cluster the new one; how the former one ended
+---@field on fun(self, event: "recycle", fn: fun(worker: brood.ClusterWorker, requests: integer?)): brood.Cluster
+---@field on fun(self, event: "message", fn: fun(w: brood.ClusterWorker, value: any, fd: integer?)): brood.Cluster
+---@field on fun(self, event: "error", fn: fun(err: brood.Error, worker: brood.ClusterWorker)): brood.Cluster
+---@field on fun(self, event: "started"|"stopping"|"stopped", fn: fun()): brood.Cluster
 
 ---@class brood.Lifecycle
 ---@field on fun(self, event: "add"|"remove"|"start"|"stop", fn: fun(item: brood.LifecycleItem)): brood.Lifecycle

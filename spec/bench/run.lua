@@ -12,7 +12,9 @@ local E = require "brood.error"
 local report = require "spec.bench.lib.report"
 local temp = require "spec.support.temp"
 
-local names = { "http", "replace", "start", "memory", "preload", "spawn", "messages", "jobs", "never_drops" }
+local names = {
+  "http", "replace", "start", "memory", "preload", "spawn", "supervise", "messages", "jobs", "never_drops", "proxy",
+}
 
 local function chosen()
   if not arg[1] or arg[1] == "" then

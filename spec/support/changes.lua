@@ -38,7 +38,7 @@ local function serving(wanted)
   eventually(function() return workers() == wanted end, wanted .. "; there are " .. workers())
 end
 local function alone(n) -- nobody else is left, or coming
-  eventually(function() return #web:workers() == n end, n .. " workers")
+  eventually(function() return #web.workers == n end, n .. " workers")
 end
 local function holder(slot) return web.group.holders[slot] end
 local function text(err) return tostring(err):match "^[^\n]*" end

@@ -43,6 +43,48 @@ function M.connect(address)
   return self
 end
 
+---A server to be played by hand, on a Unix socket or, for "127.0.0.1:0", on a port. `accept` waits for the next
+---connection.
+---@class spec.Listener
+---@field address string as for connect
+---@field accept fun(self: spec.Listener, seconds?: number): spec.Socket
+---@field waiting spec.Socket[] accepted, and not taken yet
+---@field close fun(self: spec.Listener)
+
+local Listener = {}
+
+function Listener:accept(seconds)
+  waiting.wait(function() return self.waiting[1] end, seconds, "a connection to " .. self.address)
+  return table.remove(self.waiting, 1)
+end
+
+---@param address string "/path", or "127.0.0.1:0"
+---@return spec.Listener
+function M.listen(address)
+  local path = address:match("^unix:(.*)") or address:match("^/.*")
+  local self = { handle = path and uv.new_pipe(false) or uv.new_tcp(), waiting = {}, address = address }
+  if path then
+    assert(self.handle:bind(path))
+    self.address = "unix:" .. path
+  else
+    local host, port = address:match("^(.*):(%d+)$")
+    assert(self.handle:bind(host, tonumber(port)))
+    self.address = host .. ":" .. self.handle:getsockname().port
+  end
+  assert(self.handle:listen(128, function()
+    local socket = setmetatable({ received = "", eof = false }, Socket)
+    socket.handle = path and uv.new_pipe(false) or uv.new_tcp()
+    self.handle:accept(socket.handle)
+    table.insert(open, socket)
+    table.insert(self.waiting, socket)
+    socket:resume()
+  end))
+  self.accept = Listener.accept
+  self.close = Socket.close
+  table.insert(open, self)
+  return self
+end
+
 ---Take in nothing more, until resume().
 function Socket:pause()
   self.handle:read_stop()

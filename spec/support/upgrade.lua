@@ -9,6 +9,8 @@ local M = {}
 local Upgraded = setmetatable({}, { __index = master.class })
 Upgraded.__index = Upgraded
 
+M.class = Upgraded
+
 ---Start a master with a pidfile, and wait until it serves.
 ---@param options? table as for spec.support.master
 ---@return spec.Upgraded

@@ -10,7 +10,7 @@ return {
   ["one worker is tried beside the old ones, which touches nothing; then all are replaced"] = function()
     local master = run [[
       local c = change(to "b")
-      note(c:probe(), workers(), #web:workers(), web:status(0).workers)
+      note(c:probe(), workers(), #web.workers, web:status(0).workers)
       note(c:commit())
       note(workers())
       alone(2)
@@ -72,7 +72,7 @@ return {
           c:probe(function(err) answer = err and err.code or "ready" end)
         end
         if case == "while it starts" then
-          eventually(function() return #web:workers() == 3 end, "the one on trial")
+          eventually(function() return #web.workers == 3 end, "the one on trial")
         end
         c:cancel()
         eventually(function() return answer ~= "none" end, "an answer")
@@ -126,7 +126,7 @@ return {
 
   ["a stop meets it at any moment, and leaves nobody"] = function()
     for moment, go in pairs {
-      trial = 'c:probe(answer) eventually(function() return #web:workers() == 3 end, "the one on trial")',
+      trial = 'c:probe(answer) eventually(function() return #web.workers == 3 end, "the one on trial")',
       tried = "assert(c:probe()) web:stop() c:commit(answer)",
       roll = "c.generation.options.rollout = { surge = 1, pause = 60 } assert(c:probe()) c:commit(answer)",
       preload = 'c.generation.options.preload = true c:probe(answer)',
@@ -135,7 +135,7 @@ return {
         local c = change { app = %s }
         local function answer(err) note("answer", err.code) end
         %s
-        note(m:quit(function() note(#web:workers(), next(web.changes)) end))]]):format(
+        note(m:quit(function() note(#web.workers, next(web.changes)) end))]]):format(
         (moment == "trial" or moment == "preload") and 'here .. "/slow.lua"' or 'here .. "/app.lua"', go),
         { files = { ["slow.lua"] = "require('brood').sleep(60)" } })
       lu.assertEquals({ master.program:wait(10) }, { 0 }, moment .. master:log())
@@ -294,7 +294,7 @@ return {
       local c = change { limits = { nofile = { soft = 1e12, hard = 1e12 } } }
       local ok, err = c:probe()
       note(ok, text(err):match "limits.nofile")
-      note(workers(), web.group.last_id, #web:workers())]]
+      note(workers(), web.group.last_id, #web.workers)]]
     lu.assertStrContains(notes(master), "nil limits.nofile\na.1 a.2")
   end,
 

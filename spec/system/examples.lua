@@ -259,6 +259,23 @@ return {
     lu.assertEquals(wrong.code, 2)
   end,
 
+  ["cluster: counts for its workers, HUP replaces them, one that is killed is replaced, TERM ends all"] = function()
+    local p = s.brood { "exec", example "cluster/cluster.lua", "127.0.0.1:0" }
+    local address = p:expect "http://(%S+), TERM"
+    lu.assertStrMatches(s.get(address, "/").body, "Hello from worker [12], visitor 1\n")
+    s.get(address, "/")
+    s.get(address, "/")
+    s.wait(function() return s.get(address, "/count").body:match "visitor (%d+)" == "3" end, 5, "the count of all")
+    p:kill "HUP"
+    p:expect "restarted: yes\n"
+    s.wait(function() return #s.child_pids(p.pid) == 2 end, 5, "the end of the former workers")
+    require("luv").kill(s.child_pids(p.pid)[1], "sigkill")
+    p:expect "in the place of one that has died %(KILL%)\n"
+    lu.assertStrMatches(s.get(address, "/").body, "Hello from worker [345], visitor %d+\n")
+    p:kill "TERM"
+    lu.assertEquals({ p:wait() }, { nil, 15 })
+  end,
+
   ["child: three languages do the same, one that dies is replaced, and errors arrive whole"] = function()
     local result = s.brood({ "exec", example "child/parent.lua", "lua", "python", "node" }):finish(60)
     local said = {}
@@ -298,6 +315,38 @@ return {
     lu.assertEquals(broken.code, 1)
     lu.assertStrContains(broken.stdout, "start   mailer\n" .. stopped)
     lu.assertStrContains(broken.stderr, "app: the start failed: no mail server")
+  end,
+
+  ["any-language: a node and a Python server get a new release without a failed request"] = function()
+    local brood, dir = require "brood", s.temp_dir()
+    s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "any-language", dir) }
+    local p = s.brood({ "run", dir .. "/brood.lua", "-l", "127.0.0.1:0", "--control", "false" },
+      { env = { PYTHON_LISTEN = "127.0.0.1:0" } })
+    local web = "127.0.0.1:" .. p:expect("web: 2 of 2 workers serve 127%.0%.0%.1:(%d+)")
+    local python = "127.0.0.1:" .. p:expect("python: 2 of 2 workers serve 127%.0%.0%.1:(%d+)")
+    local asked, over = 0, false
+    local load = brood.async(function()
+      while not over do
+        lu.assertStrMatches(s.get(web, "/").body, "Hello from node, release %d, process %d+\n")
+        lu.assertStrMatches(s.get(python, "/").body, "Hello from Python, release %d, process %d+\n")
+        asked = asked + 2
+      end
+      return true
+    end)
+    for release = 2, 4 do
+      s.write_file(dir .. "/RELEASE", release .. "\n")
+      p:kill "HUP"
+      s.wait(function() return select(2, p:stderr():gsub("reloaded in ", "")) == release - 1 end, 20 * s.slow)
+      s.wait(function() return s.get(web, "/").body:find("node, release " .. release, 1, true) end)
+      s.wait(function() return s.get(python, "/").body:find("Python, release " .. release, 1, true) end)
+    end
+    over = true
+    lu.assertEquals({ load:wait() }, { true })
+    lu.assertTrue(asked > 100, asked)
+    p:kill "QUIT"
+    lu.assertEquals({ p:wait(20) }, { 0 })
+    lu.assertStrMatches(p:stdout(), ".*web worker 1 is gone: 0, reload\n.*python worker 2 is gone: 0, stop\n.*")
+    lu.assertNil(p:stderr():find "KILL", p:stderr())
   end,
 
   ["web-and-jobs: a job outlives its request, and any worker tells of it"] = function()
@@ -348,6 +397,28 @@ return {
     p:kill "TERM"
     lu.assertEquals({ p:wait() }, { 0 })
     lu.assertNil(p:stderr():find " error ")
+  end,
+
+  ["dev-stack: two languages, restarted on save, their lines with their names in a terminal, nothing left"] = function()
+    local dir, ports = s.temp_dir(), require("spec.support.spinner").ports()
+    s.run { "/bin/sh", "-c", ("cp %s/* %s"):format(example "dev-stack", dir) }
+    -- In a terminal of its own, whose output comes to us.
+    local p = s.start({ "python3", "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))", s.binary, "exec",
+      dir .. "/dev.lua" }, { env = { FIRST_PORT = tostring(ports[1]), NO_COLOR = "1" } })
+    local address = p:expect("open http://(127.0.0.1:%d+)/", 20)
+    p:expect "api | listening\r\n"
+    lu.assertStrContains(s.get(address, "/").body, 'The API says: <code>{"from":"node"')
+    p:expect "web | 127.0.0.1 [^\n]*\"GET / HTTP/1.1\" 200"
+    p:expect "api | GET /\r\n"
+    s.write_file(dir .. "/api.js", (s.read_file(dir .. "/api.js"):gsub('"node"', '"node, edited"')))
+    p:expect "api runs again, on port %d+"
+    lu.assertStrContains(s.get(address, "/").body, '"from":"node, edited"')
+    s.write_file(dir .. "/page.html", "<p>{answer}")
+    p:expect "web runs again, on port %d+"
+    lu.assertStrContains(s.get(address, "/").body, "<p>{")
+    p:kill "TERM"
+    p:wait()
+    s.wait(function() return not pcall(s.connect, address) end, 10, "the end of web")
   end,
 
   ["streaming: events end with the worker, a download is taken slowly, an upload is counted"] = function()

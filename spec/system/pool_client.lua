@@ -173,7 +173,8 @@ T["outside of a master there are no pools by name"] = function()
     print(select(2, pcall(require("brood").service, "api")))
   ]])
   local result = s.brood({ "exec", dir .. "/x.lua" }):finish()
-  lu.assertStrMatches(result.stdout, ".*knows of no pool 'work'; no master has started it.*\n.*there are no services\n")
+  lu.assertStrMatches(result.stdout,
+    ".*knows of no pool 'work'; no master has started it.*\n.*knows of no service 'api'; no master.*\n")
 end
 
 T["events of the pool are told while somebody listens"] = function()

@@ -1,5 +1,5 @@
 --- The listening sockets over a reload: those that stay are the same sockets, new ones serve, and one that is left out
---- is closed once its workers were told (brood.master.listeners_change, brood.listen_entry).
+--- is closed once its workers were told (brood.listeners.change, brood.listen_entry).
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"

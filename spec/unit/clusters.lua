@@ -84,7 +84,7 @@ end
 
 function T.test_each_cluster_needs_an_app_and_an_address_of_its_own()
   lu.assertEquals(complaints { app = "a", clusters = { b = {} } }, {
-    "'clusters.b.app' is missing: each cluster serves an app of its own",
+    "'clusters.b.app' is missing: each cluster serves an app, or has a command, of its own",
     "'clusters.b.listen' is missing: only the top level has a default address",
   })
 end

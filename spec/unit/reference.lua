@@ -68,6 +68,10 @@ function T.test_each_comment_of_the_starter_config_can_be_made_a_line_of_it()
   local text = starter.config()
   for _, key in ipairs(keys.keys) do
     local changed, n = text:gsub("\n  %-%- (" .. key.name .. " = [^\n]*,)\n", "\n  %1\n")
+    if key.name == "command" or key.of_command then
+      local command = key.of_command and 'command = { "x" }, ready = "notify",' or ""
+      changed = changed:gsub("\n  app = [^\n]*", "\n  " .. command)
+    end
     local _, mistakes = schema.validate(evaluate(changed), { cpus = 1, directory = "/srv" })
     for _, mistake in ipairs(mistakes or {}) do
       lu.assertEquals({ mistake.key, mistake.kind }, { key.name, "unavailable" })

@@ -31,7 +31,7 @@ local function value_of(source)
 end
 
 function T.test_every_key_of_the_contract_is_known()
-  local names = [[app command listen workers timeout preload daemonize working_directory pidfile stdout_path stderr_path
+  local names = [[app command ready stop_signal watchdog listen workers timeout preload daemonize working_directory pidfile stdout_path stderr_path
     access_log user group umask limits env graceful_timeout start_timeout max_requests max_requests_jitter max_memory
     max_lifetime rollout control signals on_start before_exec before_fork after_fork worker_ready worker_exit on_stop
     clusters pools services backends proxy]]
@@ -352,7 +352,7 @@ function T.test_a_wrong_option_is_named()
   local long = "unix:/" .. ("x"):rep(108)
   lu.assertStrContains(told({ listen = { long } }, { app = "a" }), "-l: listen: expected the path")
   lu.assertEquals(told({ port = "80" }, { clusters = { b = { app = "b", listen = 1 } } }),
-    "-p: 'listen' needs an 'app' that answers there")
+    "-p: 'listen' needs an 'app' or a 'command' that answers there")
   local text = told({ workers = 2 }, { clusters = { b = { app = "b", listen = 1 } } })
   lu.assertStrContains(text, "-w: 'workers' of the cluster web cannot be set")
 end

@@ -4,6 +4,7 @@ local core = require "brood.core"
 local emitter = require "brood.emitter"
 local kinds = require "brood.rules.kinds"
 local preflight = require "brood.cli.preflight"
+local routes = require "brood.rules.routes"
 local schema_keys = require "brood.rules.schema_keys"
 local source = require "brood.rules.lua_source"
 
@@ -19,7 +20,7 @@ for _, name in ipairs { "reload", "quit", "terminate", "upgrade", "reopen", "dra
 end
 
 function Harmless:status()
-  return { pid = self.pid, state = self.state, clusters = {}, pools = {} }
+  return { pid = self.pid, state = self.state, clusters = {}, pools = {}, services = {} }
 end
 
 -- What a config that is a function is given: it can look, and it can listen.
@@ -86,22 +87,58 @@ local function add_clusters(lines, effective, given)
   lines[#lines + 1] = begun and "  }," or nil
 end
 
-local function add_pools(lines, effective, given)
-  local names = kinds.sorted_keys(effective.pools)
-  lines[#lines + 1] = names[1] and "  pools = {" or nil
+-- Tables by name, each complete: pools, services, backends.
+local function add_named(lines, key, effective, given)
+  local entries = effective[key.name] or {}
+  local names = kinds.sorted_keys(entries)
+  lines[#lines + 1] = names[1] and ("  %s = {"):format(source.key(key.name)) or nil
   for _, name in ipairs(names) do
-    local pool, own = effective.pools[name], type(given.pools) == "table" and given.pools[name] or {}
+    local entry, own = entries[name], type(given[key.name]) == "table" and given[key.name][name] or {}
     lines[#lines + 1] = ("    %s = {"):format(source.key(name))
-    for _, key in ipairs(schema_keys.fields.pools.keys) do
-      if pool[key.name] ~= nil then
-        local computed = key.default == nil and key.default_doc
-        add(lines, "      ", key.name, pool[key.name], key,
-          own[key.name] == nil and (computed and "default: " .. computed or "default") or nil)
+    for _, part in ipairs(key.keys) do
+      if entry[part.name] ~= nil then
+        local computed = part.default == nil and part.default_doc
+        add(lines, "      ", part.name, entry[part.name], part,
+          own[part.name] == nil and (computed and "default: " .. computed or "default") or nil)
       end
     end
     lines[#lines + 1] = "    },"
   end
   lines[#lines + 1] = names[1] and "  }," or nil
+end
+
+local NAMED = { pools = true, services = true, backends = true }
+
+local WHAT = {
+  cluster = "cluster %s", service = "service %s", backend = "backend %s, which runs while it is used",
+}
+
+-- In the order in which they are tried.
+local function add_routes(lines, proxy)
+  lines[#lines + 1] = "    routes = {"
+  for _, route in ipairs(routes.in_order(require("brood.rules.proxy").resolve(proxy))) do
+    local target = route.target
+    local what = WHAT[target.kind]
+    lines[#lines + 1] = ("      %s = %s,%s"):format(source.key(route.text),
+      source.quote(target.name or target.address), what and " -- the " .. what:format(target.name) or "")
+  end
+  lines[#lines + 1] = "    },"
+end
+
+local function add_proxy(lines, effective, given)
+  local own = type(given.proxy) == "table" and given.proxy or {}
+  lines[#lines + 1] = "  proxy = {"
+  for _, part in ipairs(schema_keys.fields.proxy.keys) do
+    local value = effective.proxy[part.name]
+    if part.name == "routes" then
+      add_routes(lines, effective)
+    elseif value ~= nil then
+      add(lines, "    ", part.name, value, spec_of(part), own[part.name] == nil and "default" or nil)
+    else
+      lines[#lines + 1] = ("    -- %s: %s (default)"):format(part.name, part.default_doc)
+    end
+  end
+  lines[#lines + 1] = "  },"
 end
 
 -- On one line, as the comment that it stands in.
@@ -123,11 +160,13 @@ function M.print(examined)
     local name, value = key.name, effective[key.name]
     if name == "clusters" then
       add_clusters(lines, effective, given)
-    elseif name == "pools" then
-      add_pools(lines, effective, given)
+    elseif name == "proxy" and value then
+      add_proxy(lines, effective, given)
+    elseif NAMED[name] then
+      add_named(lines, key, effective, given)
     elseif value ~= nil then
       add(lines, "  ", name, value, spec_of(key), origin_of(key, given, origins))
-    elseif key.default_doc and name ~= "listen" then
+    elseif key.default_doc and name ~= "listen" and (not key.of_command or effective.command) then
       lines[#lines + 1] = ("  -- %s: %s (default)"):format(name, key.default_doc)
     end
   end

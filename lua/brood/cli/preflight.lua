@@ -9,6 +9,7 @@ local files = require "brood.files"
 local kinds = require "brood.rules.kinds"
 local merged = require "brood.rules.merged"
 local paths = require "brood.rules.path"
+local programs = require "brood.rules.programs"
 local rights_of = require "brood.cluster.rights"
 local unhooked = require "brood.rules.unhooked"
 local uv = require "luv"
@@ -20,7 +21,7 @@ local uv = require "luv"
 
 ---@class brood.Preflight
 ---@field mistakes brood.Found[]
----@field prefix string "" at the top level, else "clusters.NAME." or "pools.NAME."
+---@field prefix string "" at the top level, else "clusters.NAME.", "pools.NAME.", "services.NAME.", ...
 ---@field origins table<string, string>
 ---@field rights brood.Rights
 local Look = {}
@@ -43,6 +44,12 @@ end
 -- What we may not do: nobody may, where even root may not.
 function Look:denied(key, about, fmt, ...)
   add(self, self.rights.uid ~= 0, key, about, fmt, ...)
+end
+
+-- Nothing is wrong, but worth knowing.
+function Look:note(key, fmt, ...)
+  add(self, true, key, nil, fmt, ...)
+  self.mistakes[#self.mistakes].advice = true
 end
 
 function Look:me()
@@ -104,10 +111,10 @@ local function allows(stat, user, groups, wanted)
   return user.uid == 0 or bit.band(bit.rshift(stat.mode, shift), wanted) == wanted
 end
 
-local READ, ENTER = 4, 1
+local READ, ENTER = 4, 1 -- (to execute is the same right as to enter)
 
--- The first part of a path that keeps a user from reading the file.
-local function barrier(path, user, groups)
+-- The first part of a path that keeps a user from reading the file, or executing it.
+local function barrier(path, user, groups, wanted)
   for folder in path:gmatch("()/") do
     local name = folder == 1 and "/" or path:sub(1, folder - 1)
     local stat = uv.fs_stat(name)
@@ -116,7 +123,7 @@ local function barrier(path, user, groups)
     end
   end
   local stat = uv.fs_stat(path)
-  if stat and not allows(stat, user, groups, READ) then
+  if stat and not allows(stat, user, groups, wanted) then
     return path, stat.mode
   end
 end
@@ -131,18 +138,18 @@ local function groups_of(user, group)
   return set
 end
 
--- Workers load it when they are somebody else already.
-function Look:readable(key, path, config)
+-- Workers load it, or execute it, when they are somebody else already.
+function Look:usable(key, path, config, wanted)
   local may = self.rights.may
   local user = config.user ~= nil and may.SETUID and may.SETGID and core.privileges.lookup_user(config.user)
   if not user or key == "app" and config.preload then
     return
   end
   local group = config.group ~= nil and core.privileges.lookup_group(config.group) or nil
-  local at, mode = barrier(uv.fs_realpath(path) or path, user, groups_of(user, group))
+  local at, mode = barrier(uv.fs_realpath(path) or path, user, groups_of(user, group), wanted)
   if at then
-    self:complain(key, nil, "cannot be read by the user '%s': %s has mode %04o", tostring(config.user), at,
-      bit.band(mode, 4095))
+    self:complain(key, nil, "cannot be %s by the user '%s': %s has mode %04o", wanted == READ and "read" or "executed",
+      tostring(config.user), at, bit.band(mode, 4095))
   end
 end
 
@@ -163,33 +170,78 @@ function Look:script(key, path, config)
     return self:complain(key, path, "%s", line and ("does not compile: %s:%s: %s"):format(path, line, what)
       or ("cannot be read: %s"):format(why))
   end
-  self:readable(key, path, config)
+  self:usable(key, path, config, READ)
 end
 
--- Whether a file there can be run.
-local function is_program(path)
-  local stat = uv.fs_stat(path)
-  return stat ~= nil and stat.type == "file" and uv.fs_access(path, "X") and true or false
+function Look:program(key, command, folder, env)
+  local found, why, about = files.program(command[1], folder, env)
+  if not found then
+    self:complain(key, about, "%s", why)
+  end
+  return found
 end
 
--- It is looked for as exec does, in the PATH of the program to be.
-function Look:program(command, folder, env)
-  local name, path = command[1], env.PATH or env.PATH == nil and os.getenv "PATH" or "/bin:/usr/bin"
-  if name:find("/", 1, true) then
-    local whole = name:sub(1, 1) == "/" and name or folder .. "/" .. name
-    if not is_program(whole) then
-      self:complain("worker.command", whole, "names a program that %s: %s",
-        uv.fs_stat(whole) and "cannot be run" or "is not there", whole)
-    end
-    return
+-- Workers that are programs.
+function Look:command(config, whole)
+  local path = self:program("command", config.command, whole.working_directory or ".", whole.env or {})
+  if path then
+    self:usable("command", path, whole, ENTER)
   end
-  for part in (path .. ":"):gmatch "([^:]*):" do
-    local place = part == "" and "." or part
-    if is_program((place:sub(1, 1) == "/" and place or folder .. "/" .. place) .. "/" .. name) then
-      return
+  local hooks = whole.hooks or whole
+  for _, advice in ipairs(programs.advice(whole, hooks.after_fork)) do
+    self:note(advice.key, "%s", advice.text)
+  end
+end
+
+-- It takes nothing from the rest of the config but where the master is.
+function Look:service(service, whole)
+  if service.cwd then
+    self:directory("cwd", service.cwd)
+  end
+  if service.script then
+    self:script("script", service.script, service)
+  elseif service.command then
+    local path = self:program("command", service.command, service.cwd or whole.working_directory or ".", service.env)
+    if path then
+      self:usable("command", path, service, ENTER)
     end
   end
-  self:complain("worker.command", name, "names a program that is not in PATH: '%s' (PATH is %s)", name, path)
+  for _, key in ipairs { "stdout", "stderr" } do
+    if type(service[key]) == "string" then
+      self:file(key, service[key])
+    end
+  end
+  for i, path in ipairs(service.monitor or {}) do
+    if path ~= service.script and not uv.fs_stat(path) then
+      self:note(#service.monitor == 1 and "monitor" or kinds.join("monitor", i), "is not there yet: %s", path)
+    end
+  end
+  self:identity(service)
+  self:limits(service)
+end
+
+-- What it does not say itself the top level says.
+function Look:backend(backend, whole)
+  local env, hooks = merged(whole.env or {}, backend.env), whole.hooks or whole
+  if backend.cwd then
+    self:directory("cwd", backend.cwd)
+  end
+  self:program("command", backend.command, backend.cwd or whole.working_directory or ".", env)
+  for _, key in ipairs { "stdout", "stderr" } do
+    if type(backend[key]) == "string" then
+      self:file(key, backend[key])
+    end
+  end
+  self:identity(backend)
+  self:limits(backend)
+  local user = backend.user
+  if user == nil then
+    user = whole.user
+  end
+  local advice = unhooked(backend, hooks.after_fork, user)
+  if advice then
+    self:note("command", "is a program: %s", advice)
+  end
 end
 
 function Look:pool(pool, whole)
@@ -202,11 +254,11 @@ function Look:pool(pool, whole)
   if worker.cwd then
     self:directory("worker.cwd", worker.cwd)
   end
-  self:program(worker.command, worker.cwd or whole.working_directory or ".", merged(whole.env or {}, worker.env))
+  self:program("worker.command", worker.command, worker.cwd or whole.working_directory or ".",
+    merged(whole.env or {}, worker.env))
   local advice = unhooked(worker, hooks.after_fork, whole.user)
   if advice then
-    add(self, true, "worker.command", nil, "is a program: %s", advice)
-    self.mistakes[#self.mistakes].advice = true
+    self:note("worker.command", "is a program: %s", advice)
   end
 end
 
@@ -291,6 +343,9 @@ function Look:all(config, whole)
   if config.app then
     self:script("app", config.app, whole)
   end
+  if config.command then
+    self:command(config, whole)
+  end
   if config.working_directory then
     self:directory("working_directory", config.working_directory)
   end
@@ -333,6 +388,19 @@ function M.look(config, origins)
   end
   for _, name in ipairs(kinds.sorted_keys(type(config.pools) == "table" and config.pools or {})) do
     at(kinds.join("pools", name) .. "."):pool(config.pools[name], config)
+  end
+  for _, name in ipairs(kinds.sorted_keys(type(config.backends) == "table" and config.backends or {})) do
+    at(kinds.join("backends", name) .. "."):backend(config.backends[name], config)
+  end
+  if config.proxy then
+    for i, entry in ipairs(config.proxy.listen or {}) do
+      local where = #config.proxy.listen == 1 and "listen" or kinds.join("listen", i)
+      at("proxy."):socket(where, entry.address)
+      at("proxy."):given_to(where, entry)
+    end
+  end
+  for _, name in ipairs(kinds.sorted_keys(type(config.services) == "table" and config.services or {})) do
+    at(kinds.join("services", name) .. "."):service(config.services[name], config)
   end
   return mistakes
 end

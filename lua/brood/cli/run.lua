@@ -29,6 +29,9 @@ local function report(master)
     log.info(("%s: %d of %d workers serve %s"):format(options.name, group:ready_count(), group.size,
       table.concat(master.listeners:addresses(options.name), ", ")))
   end
+  if master.programs then
+    log.info(("services: %d of %d run"):format(master.programs:count()))
+  end
   if master.control then
     log.info("control: " .. master.control.address)
   end
@@ -153,7 +156,7 @@ function M.main(options)
   end
   master:wait()
   task.sleep(0) -- hooks that wait for the same hear of it before the process ends
-  return leave(0, master)
+  return leave(master.exit_status or 0, master)
 end
 
 return M

@@ -7,7 +7,7 @@ local places = require "brood.cluster.places"
 local task = require "brood.task"
 
 ---@class brood.Change
----@field cluster brood.WebCluster
+---@field cluster brood.Cluster
 ---@field generation brood.Generation
 ---@field state "new"|"probing"|"probed"|"failed"|"committed"|"cancelled"
 ---@field candidate? brood.Member the worker on trial
@@ -19,7 +19,7 @@ local M = {}
 local FIRST = 1 -- the slot whose worker is replaced first
 
 --- A change of a cluster, which has not begun.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 ---@param options table as for cluster.new
 ---@return brood.Change
 function M.new(cluster, options)

@@ -48,7 +48,7 @@ end
 local unasked = { crash = true, signal = true, timeout = true }
 
 --- A worker has ended.
----@param self brood.WebCluster
+---@param self brood.Cluster
 ---@param member brood.Member
 ---@param code integer?
 ---@param signal string?
@@ -68,8 +68,12 @@ return function(self, member, code, signal)
   end
   -- A start that failed has told its own story already.
   if member.ready_at then
-    log[unasked[member.reason] and "warn" or "info"](("%s: worker %d (pid %d) ended: %s"):format(self.name, member.id,
-      member.pid, describe(member)))
+    local text = ("%s: worker %d (pid %d) ended: %s"):format(self.name, member.id, member.pid, describe(member))
+    if unasked[member.reason] then
+      log.warn(text)
+    else
+      self:note(text)
+    end
   end
   self:emit("exit", member.worker, code, signal)
 end

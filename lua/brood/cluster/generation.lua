@@ -1,5 +1,6 @@
 --- One version of a cluster: its options, hooks and sockets, and the app where it is preloaded.
 --- A worker belongs to the one that was in force when it was launched. Which one that is, the cluster decides.
+local E = require "brood.error"
 local preload = require "brood.cluster.preload"
 
 local M = {}
@@ -16,7 +17,7 @@ local Generation = {}
 Generation.__index = Generation
 
 --- A generation of a cluster; nothing is checked or loaded yet.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 ---@param options table
 ---@return brood.Generation
 function M.new(cluster, options)
@@ -31,6 +32,10 @@ end
 ---@return brood.Error?
 function Generation:problem()
   local o = self.options
+  if o.command and self.sockets:is_divided() then
+    return E.new("EINVAL", "listen: each worker had a socket of its own there (reuseport): a command can have that "
+      .. "address only after a restart")
+  end
   if o.user ~= nil or o.group ~= nil or o.limits then
     return require("brood.cluster.rights").check(o)
   end

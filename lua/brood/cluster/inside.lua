@@ -14,7 +14,7 @@ local live = {
 --- Give the worker's object the fields of a worker. Returns where `state` is read from.
 ---@param worker brood.Worker
 ---@param member brood.Member
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 ---@return { state: string }
 function M.dress(worker, member, cluster)
   local known = { state = "starting", board = member.places.board, place = member.place }

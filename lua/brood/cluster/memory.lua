@@ -60,4 +60,28 @@ function M.exceeds(pid, limit, done)
   end)
 end
 
+--- Whether several processes together take more than so much. done(exceeds, bytes).
+---@param pids integer[]
+---@param limit number bytes
+---@param done fun(exceeds: boolean, bytes: number)
+function M.all_exceed(pids, limit, done)
+  local resident = 0
+  for _, pid in ipairs(pids) do
+    local text = files.read(("/proc/%d/statm"):format(pid))
+    resident = resident + (text and tonumber(text:match "^%d+ (%d+)") or 0) * page_size()
+  end
+  if resident <= limit then
+    return done(false, resident)
+  end
+  local total, left = 0, #pids
+  for _, pid in ipairs(pids) do
+    M.exceeds(pid, 0, function(_, bytes)
+      total, left = total + (bytes or 0), left - 1
+      if left == 0 then
+        done(total > limit, total)
+      end
+    end)
+  end
+end
+
 return M

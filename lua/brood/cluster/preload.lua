@@ -53,12 +53,18 @@ end
 local function run(generation, answer)
   local master = generation.options.master
   local call = master and master.state == "ready" and no_exit.call or task.call
-  local ok, app = call(serve.load, generation.options.app)
+  local brought, former = generation.options.brought, rawget(_G, "arg")
+  local keep = brought and require("brood.cluster.brought").begin(brought)
+  local ok, app = call(serve.load, generation.options.app, generation.options.args)
+  if keep then
+    keep(ok)
+    _G.arg = former
+  end
   if ok then
     return answer(nil, app)
   end
   local err = app
-  if err.traceback and err.traceback ~= err.message then
+  if master and err.traceback and err.traceback ~= err.message then -- a script has it whole from `start`
     log.error(("%s: preload: %s"):format(generation.name, err.traceback))
   end
   answer(err)

@@ -11,6 +11,7 @@ local restart = require "brood.rules.restart"
 local timer = require "brood.timer"
 
 local memory = lazy.room "brood.cluster.memory"
+local tree = lazy.room "brood.cluster.tree" -- of a program
 
 local M = {}
 
@@ -20,13 +21,13 @@ local AFTER_FAILURE = { delay = 1, max_delay = 60 }
 local AFTER_MEMORY = { immediate = 2, delay = 5, max_delay = 300, stable_after = 60 }
 
 ---@class brood.Recycler
----@field cluster brood.WebCluster
+---@field cluster brood.Cluster
 ---@field due brood.Member[] in the order in which they became so
 ---@field current? brood.Member whose replacement is coming
 local Recycler = {}
 Recycler.__index = Recycler
 
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 ---@return brood.Recycler
 function M.new(cluster)
   return setmetatable({
@@ -78,14 +79,17 @@ local function figures(member)
   if member.due ~= "max_memory" or not member.bytes then
     return ""
   end
-  return (" (%.1f MB of %.1f MB)"):format(member.bytes / MB, member.generation.options.max_memory / MB)
+  return (" (%.1f MB of %.1f MB)"):format(member.bytes / MB, member.most / MB)
 end
 
 local function recycle(self, member)
   local cluster = self.cluster
   local requests = member.worker.requests
-  log[member.tried and "debug" or "info"](("%s: worker %d (pid %d) is to be replaced after %s: %s%s"):format(
-    cluster.name, member.id, member.process.pid, count(requests, "request"), member.due, figures(member)))
+  if not member.tried then
+    cluster:note(("%s: worker %d (pid %d) is to be replaced after %s: %s%s"):format(cluster.name, member.id,
+      member.process.pid, requests and count(requests, "request") or ("%.1f s"):format(clock.now() - member.ready_at),
+      member.due, figures(member)))
+  end
   member.tried = true
   self.current = member
   cluster:emit("recycle", member.worker, requests)
@@ -140,14 +144,26 @@ local function beyond_memory(self, member)
   end
 end
 
+-- How much one may take: by itself, or for what it took when it became ready, which is measured first.
+local function most(member)
+  local o = member.generation.options
+  local gain = o.max_memory_gain and member.first_bytes and o.max_memory_gain * member.first_bytes
+  return gain and o.max_memory and math.min(gain, o.max_memory) or gain or o.max_memory
+end
+
+local function exceeds(member, limit, done)
+  local room = member.is_program and tree or memory
+  return room.exceeds(member.process.pid, limit, done)
+end
+
 local function look_at_memory(self)
   for _, member in ipairs(oldest_first(self.cluster.group)) do
-    local limit = member.generation.options.max_memory
+    local limit = most(member)
     if limit and member.ready_at and not member.due and not member.measuring and is_there(self, member) then
-      member.measuring = true
-      memory.exceeds(member.process.pid, limit, function(exceeds, bytes)
+      member.measuring, member.most = true, limit
+      exceeds(member, limit, function(too_much, bytes)
         member.measuring, member.bytes = nil, bytes
-        if exceeds then
+        if too_much then
           beyond_memory(self, member)
         end
       end)
@@ -165,7 +181,12 @@ function Recycler:watch(member)
       self:is_due(member, "max_lifetime")
     end):unref()
   end
-  if o.max_memory and not self.looking then
+  if o.max_memory_gain then
+    exceeds(member, 0, function(_, bytes)
+      member.first_bytes = bytes
+    end)
+  end
+  if (o.max_memory or o.max_memory_gain) and not self.looking then
     self.looking = timer.every(LOOK, function()
       look_at_memory(self)
     end):unref()

@@ -17,7 +17,7 @@ end
 
 --- The descriptors that a new worker accepts from: what all share, its slot's own, and those of slots beyond the size
 --- of the cluster.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 ---@param member brood.Member of its generation
 ---@return integer[]
 function M.for_member(cluster, member)
@@ -86,7 +86,7 @@ local function hand_over(cluster, fd, socket, list, slot)
 end
 
 --- See that no socket is left without a worker. A slot whose worker is just starting waits for it.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 function M.cover(cluster)
   local slots = cluster.sockets:slots()
   local list = slots > 0 and able(cluster) or {}

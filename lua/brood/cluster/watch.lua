@@ -16,10 +16,10 @@ local LOOKS = 4 -- in the time of one timeout
 local SHORTEST = 0.01 -- seconds between two looks
 
 ---@class brood.Watch
----@field cluster brood.WebCluster
+---@field cluster brood.Cluster
 ---@field due number when to look next, monotonic seconds
 
----@type table<brood.WebCluster, brood.Watch>
+---@type table<brood.Cluster, brood.Watch>
 local watched = {}
 local waiting -- the timer
 
@@ -173,7 +173,7 @@ function arm()
 end
 
 --- Watch a cluster's workers from now on, if it has a timeout.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 function M.add(cluster)
   local timeout = cluster.options.timeout
   if timeout and not watched[cluster] then
@@ -183,7 +183,7 @@ function M.add(cluster)
 end
 
 --- No longer.
----@param cluster brood.WebCluster
+---@param cluster brood.Cluster
 function M.remove(cluster)
   if watched[cluster] then
     watched[cluster] = nil

@@ -1,6 +1,7 @@
 --- One worker of a cluster, as hooks and the master's events see it: a view of the
 --- group's member and its process. It starts and stops nothing.
 local become = require "brood.process.become"
+local program = require("brood.lazy").room "brood.cluster.program"
 local signals = require "brood.signals"
 
 ---@class brood.ClusterWorker
@@ -10,7 +11,7 @@ local signals = require "brood.signals"
 ---@field cluster string its cluster's name
 ---@field state string
 ---@field started_at number? seconds since 1970
----@field requests integer answered so far
+---@field requests integer? answered so far; nil of a program
 ---@field reason string? once it is told to go, or has ended
 local Worker = {}
 
@@ -27,6 +28,9 @@ local fields = {
     return m.process.started_at
   end,
   requests = function(m)
+    if m.is_program then
+      return nil
+    end
     return m.inner and m.inner.requests or m.counters and m.counters("requests") or m.last_requests or 0
   end,
   id = function(m)
@@ -53,9 +57,13 @@ end
 --- Send a message to the worker.
 ---@param value any
 ---@param fd? integer
----@return boolean? sent, brood.Error? err
+---@return boolean? sent, brood.Error? err code "program" where that is one without a channel
 function methods:send(value, fd)
-  return self.member.process:send(value, fd)
+  local member = self.member
+  if member.is_program and not (member.process.run and member.process.run.peer) then
+    return nil, program.deaf(member)
+  end
+  return member.process:send(value, fd)
 end
 
 --- Send it a signal, TERM unless told otherwise.
@@ -82,6 +90,7 @@ function M.status(self, now, history)
     name = ("%s worker %d"):format(self.cluster, self.id), kind = "worker", id = self.id, slot = self.slot,
     pid = self.pid, state = self.state, uptime = now - self.started_at, requests = self.requests,
     restarts = history and history.restarts or 0, last_exit = history and history.last_exit,
+    status_text = self.member.process.status_text, -- of a program: what it last said of itself (sd_notify's STATUS)
   }
 end
 

@@ -2,10 +2,13 @@
 --- been left out of a newer config until their last worker has gone. When they start and stop
 --- is decided elsewhere.
 local cluster = require "brood.cluster"
+local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
+local log = require "brood.log"
 local merged = require "brood.rules.merged"
+local programs = require("brood.lazy").passing "brood.rules.programs"
 
 local M = {}
 
@@ -65,6 +68,14 @@ local function watch(self, web)
   end)
 end
 
+-- What keeps no programs from starting, and is worth knowing: above all who would otherwise be root without a word.
+local function advise(options)
+  for _, advice in ipairs(programs.advice(options, options.hooks.after_fork)) do
+    local urgent = not advice.urgent or core.posix.getuid() == 0
+    log[urgent and "warn" or "info"](("%s: %s"):format(options.name, advice.text))
+  end
+end
+
 --- What a cluster is made of, or changed to.
 ---@param self brood.Master
 ---@param options brood.ClusterOptions
@@ -83,6 +94,9 @@ function M.options(self, options, sockets)
     end,
   })
   wanted.access_log = access_log
+  if wanted.command then
+    advise(wanted)
+  end
   return wanted
 end
 
@@ -90,14 +104,14 @@ end
 ---@param self brood.Master
 ---@param options brood.ClusterOptions
 ---@param sockets brood.Sockets
----@return brood.WebCluster? web, brood.Error? err
+---@return brood.Cluster? web, brood.Error? err
 function M.make(self, options, sockets)
   local wanted, err = M.options(self, options, sockets)
   if not wanted then
     return nil, err
   end
   local web
-  web, err = cluster.new(wanted)
+  web, err = cluster.make(wanted)
   if not web then
     return nil, E.of(options.name, err)
   end
@@ -107,7 +121,7 @@ end
 
 --- It may have workers, but is none of the master's clusters: not yet, or no longer.
 ---@param self brood.Master
----@param web brood.WebCluster
+---@param web brood.Cluster
 function M.keep_in_sight(self, web)
   web.on_trial = not web.left_out
   self.leaving[#self.leaving + 1] = web
@@ -116,8 +130,8 @@ end
 --- These are the clusters from now on, in this order. Returns those that are so no longer: they are kept in sight until
 --- `gone` is told of them.
 ---@param self brood.Master
----@param order brood.WebCluster[]
----@return brood.WebCluster[] left_out
+---@param order brood.Cluster[]
+---@return brood.Cluster[] left_out
 function M.set(self, order)
   local kept, left_out = {}, {}
   self.clusters = {}
@@ -138,7 +152,7 @@ end
 
 --- Nothing is left of one that was kept in sight, or it is one of the master's clusters now.
 ---@param self brood.Master
----@param web brood.WebCluster
+---@param web brood.Cluster
 function M.gone(self, web)
   web.on_trial = nil
   local list = {}
@@ -150,7 +164,7 @@ end
 
 --- All that may have workers: those of the config, those being tried by a reload, and those that are leaving.
 ---@param self brood.Master
----@return brood.WebCluster[]
+---@return brood.Cluster[]
 function M.every(self)
   local list = { unpack(self.order) }
   for _, web in ipairs(self.leaving) do

@@ -51,7 +51,27 @@ local function upgrade(master)
   return status, body
 end
 
--- Whether somebody serves: with one worker at least of each cluster that is to have any.
+local CALLS = { start = true, stop = true, restart = true }
+
+-- Start, stop or restart a service: answered when it is done, or with why not.
+local function service_route(name, what)
+  return function(master)
+    local service = master.services[name]
+    if not service then
+      local known = require("brood.rules.kinds").sorted_keys(master.services)
+      return refuse(404, "there is no service '%s'; %s", name, known[1] and "the services are: "
+        .. table.concat(known, ", ") or "the config has no services")
+    end
+    local value, err = service[what](service)
+    if err then
+      return (CONFLICT[err.code] and 409 or 500), { error = err.message, code = err.code }
+    end
+    return 200, { ok = true, port = what ~= "stop" and value ~= true and value or nil, pid = service.pid }
+  end
+end
+
+-- Whether somebody serves: with one worker at least of each cluster that is to have any, and no service that is to run
+-- given up for now.
 local function health(master)
   if master.state ~= "ready" then
     return 503, { status = master.state, reason = "the master is " .. master.state }
@@ -66,11 +86,14 @@ local function health(master)
       table.insert(missing, web.name)
     end
   end
-  if missing[1] then
+  local trouble = master.programs and master.programs:trouble()
+  if trouble then
+    return 503, { status = "unavailable", reason = trouble }
+  elseif missing[1] then
     return 503, { status = "unavailable", reason = ("no worker of %s is ready"):format(table.concat(missing, ", ")) }
   elseif drained[1] then
     return 503, { status = "drained", reason = ("%s: drained"):format(table.concat(drained, ", ")) }
-  elseif not serving then
+  elseif not serving and (master.order[1] or not master.programs) then
     return 503, { status = "unavailable", reason = "no cluster is to have workers" }
   end
   return 200, { status = "ok" }
@@ -88,7 +111,8 @@ end
 
 endpoints = {
   { "GET", "/", index, "this list" },
-  { "GET", "/health", health, "200 while each cluster has a worker that is ready, else 503 and the reason" },
+  { "GET", "/health", health, "200 while each cluster has a worker that is ready and no service that is to run is "
+    .. "faulted, else 503 and the reason" },
   { "GET", "/status", function(master)
     return 200, master:status()
   end, "what runs" },
@@ -96,6 +120,9 @@ endpoints = {
   { "POST", "/reopen", wish "reopen", "opens the log files anew" },
   { "POST", "/upgrade", upgrade, "starts a new master beside this one: its pid when it serves, or why not" },
   { "POST", "/scale", scale_to, 'so many workers, {"cluster":"web","workers":4}: when they serve, or why not' },
+  { "POST", "/services/NAME/start", false, "starts a service: its port when it is ready, or why not" },
+  { "POST", "/services/NAME/stop", false, "stops a service: when nothing of it is left" },
+  { "POST", "/services/NAME/restart", false, "starts a service anew: its port when it is ready, or why not" },
   { "POST", "/stop", wish "quit", "stops gracefully: when all has ended" },
   { "POST", "/terminate", wish "terminate", "stops quickly: when all has ended" },
 }
@@ -105,6 +132,10 @@ endpoints = {
 ---@param path string
 ---@return (fun(master: brood.Master, req: brood.Request): integer, table)? route, string? method
 function M.find(method, path)
+  local name, what = path:match "^/services/([^/]+)/(%a+)$"
+  if name and CALLS[what] then
+    return method == "POST" and service_route(name, what) or nil, "POST"
+  end
   for _, one in ipairs(endpoints) do
     if one[2] == path then
       return one[1] == method and one[3] or nil, one[1]

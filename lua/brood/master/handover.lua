@@ -77,13 +77,16 @@ end
 ---@param list brood.Handed[]
 ---@param program string where ours was found
 ---@param pidfile? string where ours is, as long as both live
+---@param services boolean whether we run any, and can be asked which
 ---@return string
-function M.describe(list, program, pidfile)
+function M.describe(list, program, pidfile, services)
   local told = {}
   for i, one in ipairs(list) do
     told[i] = one.told
   end
-  return assert(json.encode { pid = core.posix.getpid(), program = program, pidfile = pidfile, sockets = told })
+  return assert(json.encode {
+    pid = core.posix.getpid(), program = program, pidfile = pidfile, sockets = told, services = services,
+  })
 end
 
 --- The new master uses these, as numbers that it found them under.

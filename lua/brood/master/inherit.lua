@@ -83,6 +83,7 @@ function M.take()
   local names = passed.names(environ, core.posix.getpid())
   local old = names and told_by_old(environ)
   local self = { sockets = {}, upgrade = old ~= nil, old_pid = old and old.pid, program = old and old.program }
+  self.services = old ~= nil and old.services == true
   self.old_pidfile = old and type(old.pidfile) == "string" and old.pidfile or nil
   for _, name in ipairs(OURS_ALONE) do
     if environ[name] then

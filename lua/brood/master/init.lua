@@ -8,9 +8,10 @@ local core = require "brood.core"
 local emitter = require "brood.emitter"
 local hooks = require "brood.master.hooks"
 local lazy = require "brood.lazy"
-local listeners = require "brood.master.listeners"
+local listeners = require "brood.listeners"
 local log = require "brood.log"
-local logs = require "brood.master.logs"
+local logs = require "brood.logs"
+local program = lazy.room "brood.cluster.program"
 local scale = require "brood.master.scale"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
@@ -24,11 +25,15 @@ local upgrade = lazy.room "brood.master.upgrade"
 ---@field pid integer
 ---@field pidfile string? its path, while it is held
 ---@field config brood.EffectiveConfig? nil while a config that is a function runs
----@field clusters table<string, brood.WebCluster> by name
+---@field clusters table<string, brood.Cluster> by name
 ---@field workers brood.ClusterWorker[] those that are alive
 ---@field pools table<string, brood.NamedPool> by name
 ---@field keeper brood.MasterPools? of the pools, once a config has had some
----@field services table<string, table> by name
+---@field backend_keeper brood.MasterBackends? once a config has had some
+---@field proxy brood.MasterProxy? what its workers ask, once a config has had one
+---@field services table<string, brood.NamedService> by name
+---@field programs brood.MasterServices? their keeper, once a config has had some
+---@field exit_status integer? what to end with: that of a service without which it is not to run
 ---@field failure brood.Error? why it could not start
 ---@field old_pid integer? in the new master of an upgrade the old one's, until that is gone
 ---@field told boolean? whether it was told to stop
@@ -54,7 +59,7 @@ local M = {}
 function Master:all_workers()
   local list = {}
   for _, web in ipairs(clusters.every(self)) do
-    for _, worker in ipairs(web:workers()) do
+    for _, worker in ipairs(web.workers) do
       list[#list + 1] = worker
     end
   end
@@ -228,6 +233,11 @@ function Master:reopen(cb)
   local why = cause.note()
   return task.run(cb, "master:reopen", function(done)
     local _, err = self.logs:reopen(why)
+    for _, web in ipairs(self.order) do
+      if web.options.command then
+        program.keep_files(web, self.logs.paths)
+      end
+    end
     done(err)
   end)
 end
@@ -258,7 +268,9 @@ function Master:status()
     status.clusters[name].listen = self.listeners:addresses(name)
     status.clusters[name].drained = self.drained[name] == true
   end
+  status.services = self.programs and self.programs:status(now) or {}
   status.pools = self.keeper and self.keeper:status(now) or {}
+  status.backends = self.backend_keeper and self.backend_keeper:status(now) or {}
   -- What a reload has left out, or is still trying, may have workers as well.
   for _, web in ipairs(self.leaving) do
     local other = web:status(now)
@@ -293,6 +305,9 @@ function M.new(options)
       end
       if self.keeper then
         self.keeper:reopen(list)
+      end
+      if self.programs then
+        self.programs:reopen()
       end
     end),
   }, Master)

@@ -26,6 +26,9 @@ local function alone(master)
     pidfile.old_is_gone(master, master.inherited.old_pidfile)
   end
   line.alone(master)
+  if master.programs then
+    master.programs:alone()
+  end
   log.info(("the old master (pid %d) is gone"):format(pid))
 end
 

@@ -20,7 +20,7 @@ end
 
 local steps = {
   { "read", "the config" }, { "directory" }, { "pidfile" }, { "logs" }, { "listen" }, { "control" }, { "clusters" },
-  { "on_start", "on_start" }, { "collect" }, { "pools" }, { "try" },
+  { "on_start", "on_start" }, { "collect" }, { "services" }, { "pools" }, { "proxy" }, { "try" },
 }
 
 -- A step that may take as long as it likes says so now and then.
@@ -69,7 +69,7 @@ end
 
 -- done(err, replaced) when the workers of all clusters are new.
 local function replace(self, done)
-  local replaced = 0
+  local replaced, master = 0, self.master
   local all = join.new(function(err)
     if err then
       err.replaced = replaced
@@ -88,6 +88,13 @@ local function replace(self, done)
     trial:commit(function(err, n)
       replaced = replaced + ((err and err.replaced or n) or 0)
       over(err and E.of(trial.pool.name, err))
+    end)
+  end
+  if self.services_plan then
+    local over = all:branch()
+    master.programs:commit(self, function(err)
+      self.service_failure = err
+      over(err)
     end)
   end
   for _, pool in ipairs(self.pools_born or {}) do
@@ -182,7 +189,10 @@ local function tell(self, began, err, replaced)
   end
   local workers = ("%s %s"):format(count(replaced, "worker"), replaced == 1 and "is" or "are")
   remember(self.master, err, replaced)
-  if err then
+  if err and err == self.service_failure then
+    log.error(("reloaded in %.2f s: %s new, but not all services are ready: %s"):format(clock.now() - began, workers,
+      err.message))
+  elseif err then
     log.error(("the reload was halted, %s new, the others go on: %s"):format(workers, err.message))
   else
     log.info(("reloaded in %.2f s: %s new"):format(clock.now() - began, workers))

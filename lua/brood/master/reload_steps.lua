@@ -29,9 +29,9 @@ local LATER = 0.1 -- seconds
 ---@field undo fun()[] what puts all back as it was
 ---@field commits fun()[] what lets it come into force
 ---@field sockets brood.ListenersPlan
----@field changes { web: brood.WebCluster, change: brood.Change }[]
----@field born brood.WebCluster[] clusters that are new
----@field order brood.WebCluster[]
+---@field changes { web: brood.Cluster, change: brood.Change }[]
+---@field born brood.Cluster[] clusters that are new
+---@field order brood.Cluster[]
 ---@field memory number KiB that were in use before
 local Reload = {}
 Reload.__index = Reload
@@ -116,6 +116,9 @@ local function mark_listeners(self)
       return not before[entry] or clusters.is_ours(entry)
     end)
   end)
+  if master.programs then
+    master.programs:mark_listeners(self)
+  end
 end
 
 local function examine(self)
@@ -296,6 +299,23 @@ function Reload:collect()
   return true
 end
 
+-- What is decided later is found out, and the new names are known to whoever is forked from now on.
+function Reload:services()
+  local master = self.master
+  if not master.programs then
+    if next(self.config.services) == nil then
+      return true
+    end
+    local err
+    master.programs, err = require("brood.master.services").new(master)
+    if not master.programs then
+      return nil, err
+    end
+    master.programs.begun = true
+  end
+  return master.programs:prepare(self)
+end
+
 -- One worker of each pool, before the clusters: their new workers may have jobs for new ones at once.
 function Reload:pools()
   local master = self.master
@@ -310,6 +330,14 @@ function Reload:pools()
     end
   end
   return master.keeper:prepare(self)
+end
+
+function Reload:proxy()
+  local wanted = self.config
+  if not wanted.proxy and next(wanted.backends) == nil and not self.master.backend_keeper then
+    return true
+  end
+  return require("brood.master.proxy").reload(self)
 end
 
 -- All at once; the first that fails ends it.

@@ -1,5 +1,5 @@
 --- How a master starts: what may fail before the first fork, one step after the
---- other, then all its clusters side by side. A stop may come wherever it waits.
+--- other, then what it runs, in the order of brood.master.order. A stop may come wherever it waits.
 --- What is opened here, master.stop releases.
 local clock = require "brood.clock"
 local clusters = require "brood.master.clusters"
@@ -7,9 +7,9 @@ local control = require "brood.master.control"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
-local join = require "brood.join"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
+local order = require "brood.master.order"
 local signals = require "brood.master.signals"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
@@ -63,15 +63,15 @@ local function open_sockets(self)
 end
 
 local function make_clusters(self)
-  local order = {}
+  local list = {}
   for i, options in ipairs(self.config.clusters) do
     local web, err = clusters.make(self, options, self.listeners:of(options.name))
     if not web then
       return nil, err
     end
-    order[i] = web
+    list[i] = web
   end
-  clusters.set(self, order)
+  clusters.set(self, list)
   return true
 end
 
@@ -98,6 +98,18 @@ local function on_start(self)
 end
 
 -- Before the first fork, for whoever is forked is to know their names.
+local function make_services(self)
+  if next(self.config.services) == nil then
+    return true
+  end
+  local err
+  self.programs, err = require("brood.master.services").new(self)
+  if not self.programs then
+    return nil, err
+  end
+  return self.programs:begin()
+end
+
 local function make_pools(self)
   if next(self.config.pools) == nil then
     return true
@@ -108,6 +120,13 @@ local function make_pools(self)
     return nil, err
   end
   return self.keeper:begin()
+end
+
+local function make_proxy(self)
+  if not self.config.proxy and next(self.config.backends) == nil then
+    return true
+  end
+  return require("brood.master.proxy").begin(self)
 end
 
 local COLLECT = 1000 -- percent of what was allocated that each step of the collector looks at
@@ -130,7 +149,7 @@ end
 
 local steps = {
   enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, settle_sockets, on_start,
-  make_pools, settle,
+  make_services, make_pools, make_proxy, settle,
 }
 
 local function prepare(self)
@@ -143,16 +162,7 @@ local function prepare(self)
   return true
 end
 
--- ---- the clusters ---------------------------------------------------------------------------------------------------
-
--- A process names itself "web worker 1" in its errors: that is name enough.
-local function named(web, err)
-  if err.message:find(web.name .. ": ", 1, true) == 1 or err.message:find(web.name .. " worker ", 1, true) == 1 then
-    return err
-  end
-  -- Where a module was looked for has been logged with the failure.
-  return E.new(err.code, "%s: %s", web.name, (err.message:gsub("not found:\n\tno .*$", "not found")))
-end
+-- ---- what it runs ---------------------------------------------------------------------------------------------------
 
 -- Nothing of it is to be left: whoever waits for the start hears of the failure when all has ended.
 local function fail(self, err)
@@ -164,53 +174,40 @@ local function fail(self, err)
   end
 end
 
--- They come before the clusters, whose apps may have jobs for them at once.
-local function start_pools(self)
-  if not self.keeper then
-    return true
-  end
-  return task.run(nil, "pools", function(done)
-    self.keeper:start(self.keeper.list, done)
-  end)
+local function serves(self, done)
+  self.state = "ready"
+  self.held = timer.every(DAY, function() end) -- it stays, though it may have no worker and no control server
+  timer.after(SETTLED, core.release_memory):unref()
+  self:emit("ready")
+  done()
+  transition.pump(self)
 end
 
--- All at once; one that cannot start ends the others as well, however far they are.
-local function start_clusters(self, done)
-  local all = join.new(function()
-    if self.state == "starting" then
-      self.state = "ready"
-      self.held = timer.every(DAY, function() end) -- it stays, though it may have no worker and no control server
-      timer.after(SETTLED, core.release_memory):unref()
-      self:emit("ready")
-      done()
-      transition.pump(self)
-    end
+-- A failure has told its story, and so has whoever has called the start off.
+local function begin(self, done)
+  self.life = order.new(self, function(err)
+    fail(self, err)
   end)
-  for _, web in ipairs(self.order) do
-    local over = all:branch()
-    web:start(function(err)
-      if err then
-        fail(self, named(web, err))
-      end
-      over()
-    end)
-  end
-  all.all_begun()
+  self.life:start(function(err)
+    if self.state ~= "starting" then
+      return
+    elseif err then
+      return fail(self, err)
+    end
+    serves(self, done)
+  end)
 end
 
 local function run(self, done)
   self.transitions.starting = coroutine.running()
   signals.apply(self)
   local ok, err = prepare(self)
-  if ok then
-    ok, err = start_pools(self)
-  end
   if self.state == "stopped" then
     stop.release(self) -- what was opened since
   elseif not ok then
     fail(self, err)
   else
-    start_clusters(self, done)
+    begin(self, done)
   end
 end
 

@@ -1,13 +1,13 @@
---- How a master ends: its clusters first, then the hooks that still run and on_stop,
+--- How a master ends: what it runs first (brood.master.order), then the hooks that still run and on_stop,
 --- then what it has open. Who asks for it, and how often, is brood.master's business.
 local clock = require "brood.clock"
-local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
 local join = require "brood.join"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
+local order = require "brood.master.order"
 local task = require "brood.task"
 local timer = require "brood.timer"
 local transition = require "brood.master.transition"
@@ -108,18 +108,9 @@ local function finish(self)
   end)
 end
 
--- The clusters are gone: jobs have what is left of graceful_timeout.
-local function end_pools(self, done)
-  if not self.keeper then
-    return done()
-  end
-  local patience = self.config and self.config.graceful_timeout
-  self.keeper:stop(patience and self.stop_began + patience or math.huge, done)
-end
-
 --- Begin to stop, or go on quicker than before; done() when all has ended.
 ---@param self brood.Master
----@param how "stop"|"terminate" the cluster's method
+---@param how "stop"|"terminate"
 ---@param done fun()
 function M.begin(self, how, done)
   if self.state == "stopped" then
@@ -129,7 +120,7 @@ function M.begin(self, how, done)
   local first = self.state ~= "stopping"
   self.state = "stopping"
   if first then
-    self.stop_began = clock.now()
+    self.stop_began, self.ending = clock.now(), how
     self:emit("stopping")
     transition.stop(self) -- what a reload has tried is undone
     if self.old_pid then
@@ -137,27 +128,21 @@ function M.begin(self, how, done)
     end
     -- Idle connections may ask once more where somebody serves on the same sockets: the new master, or the old one.
     self.elsewhere = self.successor and upgrade.hand_over(self) or self.old_pid ~= nil
-    -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait.
-    self.listeners:close()
+    -- The workers close theirs as well: whoever connects from now on is refused at once, and not left to wait. What a
+    -- proxy leads to it still needs.
+    self.listeners:close(self.proxy and "proxy")
   end
-  if self.keeper and how == "terminate" then
-    self.keeper:hurry()
+  if how == "terminate" then
+    self.ending = how
+    order.hurry(self)
   end
   if self.cut and how == "terminate" then
     return self.cut()
+  elseif first then
+    order.stop(self, function()
+      finish(self)
+    end)
   end
-  M.each(clusters.every(self), function(web, one_less)
-    if how == "stop" then
-      return web:stop(self.elsewhere, one_less)
-    end
-    web[how](web, one_less)
-  end, function()
-    if first then
-      end_pools(self, function()
-        finish(self)
-      end)
-    end
-  end)
 end
 
 return M

@@ -92,6 +92,9 @@ local function on_gone(master, successor, err)
     return
   end
   master.successor, master.new_pid, master.line = nil, nil, nil
+  if master.programs then
+    master.programs:alone()
+  end
   local was_ready = successor.ready
   if successor.ready then
     err = E.new("exit", "the new master (pid %d) %s", successor.pid, describe_end(successor.process))
@@ -179,7 +182,8 @@ local function new_process(master, successor, environ, executable)
     ready = "channel", start_timeout = false, stop_signal = "QUIT",
     stop_timeout = master.config.graceful_timeout and master.config.graceful_timeout + HEAR,
     env = {
-      BROOD_UPGRADE = handover.describe(successor.sockets, o.program, pidfile.aside_path(successor.aside)),
+      BROOD_UPGRADE = handover.describe(successor.sockets, o.program, pidfile.aside_path(successor.aside),
+        master.programs ~= nil),
       NOTIFY_SOCKET = environ.NOTIFY_SOCKET, WATCHDOG_USEC = environ.WATCHDOG_USEC,
     },
   }, {
@@ -207,6 +211,9 @@ local function launch(master, successor, environ)
   master.line = line.new(master, function(...)
     return process:post(...)
   end)
+  if master.programs then
+    master.programs:be_asked()
+  end
   process:on("exit", function()
     on_gone(master, successor)
   end)

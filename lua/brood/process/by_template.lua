@@ -2,6 +2,7 @@
 --- no use the child is forked as ever; from its birth on it is a child like any other.
 local core = require "brood.core"
 local E = require "brood.error"
+local environment = require "brood.process.environment"
 local fork = require "brood.fork"
 local identity = require "brood.process.identity"
 local spawn = require "brood.process.spawn"
@@ -107,7 +108,7 @@ function M.plan(self, channel, id)
   local o = self.options
   return {
     name = self.name, main = o.main, id = id, master = core.process.parent(), channel = channel, options = o,
-    stdio = { fds = {}, opened = {} }, env = spawn.changes(self, {}), grouped = o.kill_group, announced = true,
+    stdio = { fds = {}, opened = {} }, env = environment.changes(self, {}), grouped = o.kill_group, announced = true,
   }
 end
 

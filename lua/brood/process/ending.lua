@@ -15,12 +15,16 @@ local KILL, CONT = 9, 18
 local LOOK_FIRST, LOOK_LONGEST = 0.002, 0.1
 local COMPLAIN = 5 -- seconds after which a group that is not empty is worth a line in the log
 
+local TIMERS = { "start_timer", "stop_timer", "watchdog", "readers_timer" }
+local HANDLES = { "peer", "notify", "stdin", "proc" }
+
 local now = clock.now
 
 --- Nothing that was to happen to this run later happens any more.
 ---@param run table
 function M.cancel_timers(run)
-  for _, name in ipairs { "start_timer", "stop_timer", "watchdog", "readers_timer" } do
+  for i = 1, #TIMERS do
+    local name = TIMERS[i]
     if run[name] then
       run[name]:cancel()
       run[name] = nil
@@ -36,9 +40,10 @@ end
 ---@param run table
 function M.close(run)
   M.cancel_timers(run)
-  for _, name in ipairs { "peer", "notify", "stdin", "proc" } do
-    if run[name] then
-      run[name]:close()
+  for i = 1, #HANDLES do
+    local handle = run[HANDLES[i]]
+    if handle then
+      handle:close()
     end
   end
   run.stdin = nil
@@ -72,12 +77,15 @@ end
 -- Whether nothing is left of its group and of what it looked after. Whoever of those dies leaves us what it looked
 -- after itself.
 local function is_empty(run)
-  local left = {}
-  for group in pairs(run.wards or {}) do
-    core.process.ward_left(group, left)
+  local left
+  if run.wards and next(run.wards) then
+    left = {}
+    for group in pairs(run.wards) do
+      core.process.ward_left(group, left)
+    end
+    run.wards = left
   end
-  run.wards = left
-  return next(left) == nil and not (run.grouped and run.proc:group_alive())
+  return not (left and next(left)) and not (run.grouped and run.proc:group_alive())
 end
 
 --- Whether nothing is left of a killed run; reaps what it can. For a process that is ending itself.
@@ -175,9 +183,9 @@ end
 ---@param run table
 function M.limit_readers(process, run)
   local patience = process.options.stop_timeout
-  if run.reaped and patience and not run.readers_timer then
+  if run.reaped and run.outputs and patience and not run.readers_timer then
     run.readers_timer = timer.after(patience, function()
-      for _, output in ipairs(run.outputs) do
+      for _, output in ipairs(run.outputs or {}) do
         output:excuse(true)
       end
     end)
@@ -186,7 +194,7 @@ end
 
 local function close_outputs(run, done)
   local all = join.new(done)
-  for _, output in ipairs(run.outputs) do
+  for _, output in ipairs(run.outputs or {}) do
     output:close(all:branch())
   end
   all.all_begun()
@@ -197,12 +205,17 @@ end
 ---@param run table proc, killed, grouped, wards
 ---@param empty fun()
 function M.await_group(process, run, empty)
-  local wait, waiting, since = LOOK_FIRST, nil, now()
-  local function look()
-    if waiting then
-      waiting:cancel()
-      waiting = nil
-    end
+  if is_empty(run) then
+    return empty()
+  end
+  local wait, since = LOOK_FIRST, now()
+  local waiting, look
+  local function look_later()
+    waiting = timer.after(wait, look)
+    wait = math.min(LOOK_LONGEST, wait * 2)
+  end
+  function look()
+    waiting:cancel()
     if is_empty(run) then
       supervised.unwatch_children(look)
       return empty()
@@ -211,18 +224,17 @@ function M.await_group(process, run, empty)
       since = now()
       log.warn(("%s: its process group %d is not empty %d s after KILL"):format(process.name, run.proc:pid(), COMPLAIN))
     end
-    waiting = timer.after(wait, look)
-    wait = math.min(LOOK_LONGEST, wait * 2)
+    look_later()
   end
   supervised.watch_children(look)
-  look()
+  look_later()
 end
 
 --- The leader has exited: take its status, end what is left of its group, read
---- what is left in its pipes. gone(code, signum) when there is nothing more.
+--- what is left in its pipes. gone(process, run, code, signum) when there is nothing more.
 ---@param process brood.Process
 ---@param run table
----@param gone fun(code: integer?, signum: integer?)
+---@param gone fun(process: brood.Process, run: table, code: integer?, signum: integer?)
 function M.reap(process, run, gone)
   -- Where its turn is over already, or the others were never asked, the rest of its group goes with it.
   local asked = run.asked and not run.killed and not process.options.leader_alone
@@ -239,15 +251,19 @@ function M.reap(process, run, gone)
   if err then
     log.error(("%s: %s"):format(process.name, err))
   end
+  local empty_already = is_empty(run)
+  if empty_already and not run.outputs then
+    return gone(process, run, code, signum)
+  end
   local function empty()
     if run.stop_asked then
       M.limit_readers(process, run)
     end
     close_outputs(run, function()
-      gone(code, signum)
+      gone(process, run, code, signum)
     end)
   end
-  if not run.grouped and not process.options.main then
+  if empty_already then
     return empty()
   end
   if asked and run.deadline and run.grouped then

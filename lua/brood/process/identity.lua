@@ -2,10 +2,15 @@
 local core = require "brood.core"
 local E = require "brood.error"
 
+local OURSELVES = {}
+
 --- Whom the options name, as numbers.
 ---@param o table
 ---@return table? id, brood.Error? err
 return function(o)
+  if o.user == nil and o.group == nil then
+    return OURSELVES
+  end
   local id = {}
   if o.user ~= nil then
     local user, err = core.privileges.lookup_user(o.user)

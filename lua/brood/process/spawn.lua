@@ -5,6 +5,7 @@ local core = require "brood.core"
 local E = require "brood.error"
 local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
+local environment = require "brood.process.environment"
 local fork = require "brood.fork"
 local identity = require "brood.process.identity"
 local lazy = require "brood.lazy"
@@ -20,7 +21,7 @@ local output = lazy.room "brood.process.output"
 
 local M = {}
 
-local FIRST_FD = 3 -- where a program finds passed sockets, and behind them its channel; BROOD_CHANNEL_FD says so
+local FIRST_FD = environment.FIRST_FD
 
 ---@class brood.ProcessOptions
 ---@field name? string for messages; default: the program's name
@@ -106,15 +107,38 @@ end
 function M.normalise(o)
   o.stop_signal = signals.number(o.stop_signal)
   o.umask = o.umask and duration.parse_mode(o.umask)
-  local limits = {}
-  for name, limit in pairs(o.limits or {}) do
-    limits[#limits + 1] = { name = name, soft = limit.soft, hard = limit.hard }
+  if o.limits then
+    local limits = {}
+    for name, limit in pairs(o.limits) do
+      limits[#limits + 1] = { name = name, soft = limit.soft, hard = limit.hard }
+    end
+    o.limits = limits
   end
-  o.limits = limits
   return o
 end
 
---- The options, checked and with their defaults.
+-- What every process has that was not told otherwise stands once.
+local DEFAULTS = { limits = {} }
+for name, field in pairs(spec) do
+  DEFAULTS[name] = field.default
+end
+DEFAULTS.stop_signal = signals.number(DEFAULTS.stop_signal)
+local default_meta = { __index = DEFAULTS }
+
+local function without_defaults(o)
+  local own = {}
+  for name, value in pairs(o) do
+    if value ~= DEFAULTS[name] then
+      own[name] = value
+    end
+  end
+  if own.limits and not own.limits[1] then
+    own.limits = nil
+  end
+  return setmetatable(own, default_meta)
+end
+
+--- The options, checked; the defaults are in a metatable.
 ---@param given brood.ProcessOptions
 ---@param level integer stack level to blame
 ---@param what string the function, for the message
@@ -129,7 +153,14 @@ function M.check(given, level, what, more)
     check_stream(level + 1, name, o[name])
   end
   check_ready(level + 1, o.ready)
-  return M.normalise(o)
+  return without_defaults(M.normalise(o))
+end
+
+--- The same for options of which each has been checked already, as what it is here.
+---@param given table changed
+---@return table
+function M.complete(given)
+  return without_defaults(M.normalise(given))
 end
 
 --- What must be so before anything is started. done(err).
@@ -139,76 +170,6 @@ function M.before(self, _, done)
     return ready.check_free(how, done)
   end
   done()
-end
-
--- What says how our own supervisor talks to us is not the child's.
-local OURS_ALONE = {
-  "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_CHANNEL_FD",
-  "BROOD_CHANNEL", "BROOD_STOP_TIMEOUT", "BROOD_UPGRADE",
-}
-
--- Whether the child's environment is ours as it stands: then it need not be copied for every start.
-local function inherits_environment(self, run)
-  for _, name in ipairs(OURS_ALONE) do
-    if os.getenv(name) then
-      return false
-    end
-  end
-  local o = self.options
-  return not (run.notify or run.child_channel or o.environ or o.sockets or next(o.env or {}))
-end
-
--- As sd_listen_fds(3) reads it; LISTEN_PID comes with the number.
-local function describe_sockets(sockets, env)
-  local names = {}
-  for i, socket in ipairs(sockets) do
-    names[i] = socket.name
-  end
-  env.LISTEN_FDS, env.LISTEN_FDNAMES = tostring(#sockets), table.concat(names, ":")
-end
-
---- What its environment has that ours has not: values, and false for what it lacks.
----@param self brood.Process
----@param run table
----@return table<string, string|false>
-function M.changes(self, run)
-  local env = {}
-  for _, name in ipairs(OURS_ALONE) do
-    env[name] = false
-  end
-  if run.notify then
-    env.NOTIFY_SOCKET = run.notify:path()
-    if self.options.watchdog then
-      env.WATCHDOG_USEC = ("%d"):format(self.options.watchdog * 1e6)
-    end
-  end
-  if run.child_channel and self.options.command then
-    env.BROOD_CHANNEL_FD = tostring(FIRST_FD + #(self.options.sockets or {}))
-  end
-  if self.options.sockets then
-    describe_sockets(self.options.sockets, env)
-  end
-  for name, value in pairs(self.options.env or {}) do
-    env[name] = value and tostring(value)
-  end
-  return env
-end
-
--- Our environment with these, as a map.
-local function environment(self, run)
-  local env = merged(self.options.environ or core.posix.environ())
-  for name, value in pairs(M.changes(self, run)) do
-    env[name] = value or nil
-  end
-  return env
-end
-
-local function pairs_of(env)
-  local list = {}
-  for name, value in pairs(env) do
-    list[#list + 1] = name .. "=" .. value
-  end
-  return list
 end
 
 --- Both ends of a channel, in the run.
@@ -240,10 +201,10 @@ end
 ---@param files brood.Stdio
 function M.abandon(run, files)
   files:discard()
-  for _, reader in ipairs(run.outputs) do
+  for _, reader in ipairs(run.outputs or {}) do
     reader:discard()
   end
-  run.outputs = {}
+  run.outputs = nil
   for _, name in ipairs { "child_channel", "our_channel" } do
     if run[name] then
       core.fd.close(run[name])
@@ -254,16 +215,19 @@ end
 
 local function start_program(self, run, files, id)
   local o = self.options
-  local fds = { unpack(files.fds) }
-  for i, socket in ipairs(o.sockets or {}) do
-    fds[#fds + 1] = { socket.fd, FIRST_FD + i - 1 }
-  end
-  if run.child_channel then
-    fds[#fds + 1] = { run.child_channel, FIRST_FD + #(o.sockets or {}) }
+  local fds = files.fds
+  if o.sockets or run.child_channel then
+    fds = { unpack(fds) }
+    for i, socket in ipairs(o.sockets or {}) do
+      fds[#fds + 1] = { socket.fd, FIRST_FD + i - 1 }
+    end
+    if run.child_channel then
+      fds[#fds + 1] = { run.child_channel, FIRST_FD + #(o.sockets or {}) }
+    end
   end
   local proc, err = core.process.spawn {
     argv = o.command, path = o.program,
-    env = not inherits_environment(self, run) and pairs_of(environment(self, run)) or nil,
+    env = environment.of(self, run),
     cwd = o.cwd, umask = o.umask, limits = o.limits, uid = id.uid, gid = id.gid, groups = id.groups, fds = fds,
     new_group = run.grouped, session = o.session, death_signal = o.survive and 0 or o.stop_signal,
     listen_pid = o.sockets ~= nil,
@@ -285,7 +249,7 @@ local function start_function(self, run, files, id)
   local pid, err = fork.main(keep, function()
     child.run {
       name = self.name, main = o.main, id = id, master = master, channel = run.child_channel,
-      stdio = files, options = o, env = M.changes(self, run), grouped = run.grouped,
+      stdio = files, options = o, env = environment.changes(self, run), grouped = run.grouped,
     }
   end)
   if not pid then
@@ -343,6 +307,7 @@ function M.attach(self, run, files)
     if not out then
       return nil, err
     end
+    run.outputs = run.outputs or {}
     table.insert(run.outputs, out)
     table.remove(files.readers, 1)
   end
@@ -376,7 +341,7 @@ function M.start(self, run)
   end
   run.grouped = o.kill_group and o.stdin ~= "inherit"
   local ok, proc = true, nil
-  if o.main or o.attach or o.ready == "channel" then
+  if o.main or o.attach or o.talks or o.ready == "channel" then
     ok, err = M.open_channel(run)
   end
   if ok and o.ready == "notify" then
@@ -399,6 +364,13 @@ function M.start(self, run)
     run.child_channel = nil
   end
   return true
+end
+
+--- Whether it is ready as soon as it is there.
+---@param self brood.Process
+---@return boolean
+function M.is_ready(self)
+  return self.options.ready == "spawn" and not self.options.main
 end
 
 --- Wait until the child is ready. done(err) once.

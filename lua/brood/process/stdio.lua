@@ -7,6 +7,7 @@ local uv = require "luv"
 local M = {}
 
 local O = uv.constants
+local NULL = -1 -- /dev/null, which a program's process opens itself
 
 ---@class brood.Stdio
 ---@field fds integer[][] {source, target} pairs
@@ -36,9 +37,16 @@ local function pipe()
   return r, w
 end
 
+local function null(self, flags)
+  if self.of_program then
+    return NULL
+  end
+  return open(self, "/dev/null", flags)
+end
+
 local function input(self, value)
   if value == nil or value == false then
-    return open(self, "/dev/null", O.O_RDONLY)
+    return null(self, O.O_RDONLY)
   elseif value == "inherit" then
     return 0
   elseif value == "pipe" then
@@ -59,7 +67,7 @@ local function output(self, value, target, raw)
   if value == nil or value == "inherit" then
     return target
   elseif value == false then
-    return open(self, "/dev/null", O.O_WRONLY)
+    return null(self, O.O_WRONLY)
   elseif type(value) == "number" then
     return value
   elseif type(value) == "function" then
@@ -74,11 +82,17 @@ local function output(self, value, target, raw)
   return open(self, value, bit.bor(O.O_WRONLY, O.O_CREAT, O.O_APPEND))
 end
 
+-- Nothing to open, nothing to close: what most programs have.
+local OURS = setmetatable({ fds = { { NULL, 0 }, { 1, 1 }, { 2, 2 } }, opened = {}, readers = {} }, Stdio)
+
 --- Open what the options name. On failure everything opened so far is closed again.
----@param options table stdin, stdout, stderr as in Process
+---@param options table stdin, stdout, stderr as in Process; command where it is for a program
 ---@return brood.Stdio? stdio, brood.Error? err
 function M.open(options)
-  local self = setmetatable({ fds = {}, opened = {}, readers = {} }, Stdio)
+  if options.command and not options.stdin and options.stdout == nil and options.stderr == nil then
+    return OURS
+  end
+  local self = setmetatable({ fds = {}, opened = {}, readers = {}, of_program = options.command ~= nil }, Stdio)
   local what = { "stdin", "stdout", "stderr" }
   for target = 0, 2 do
     local name = what[target + 1]
@@ -102,19 +116,23 @@ end
 
 --- The child has its ends: close ours of them.
 function Stdio:handed_over()
-  for _, fd in ipairs(self.opened) do
-    core.fd.close(fd)
+  if self.opened[1] then
+    for _, fd in ipairs(self.opened) do
+      core.fd.close(fd)
+    end
+    self.opened = {}
   end
-  self.opened = {}
 end
 
 --- The start failed: close everything.
 function Stdio:discard()
   self:handed_over()
-  for _, reader in ipairs(self.readers) do
-    core.fd.close(reader.fd)
+  if self.readers[1] then
+    for _, reader in ipairs(self.readers) do
+      core.fd.close(reader.fd)
+    end
+    self.readers = {}
   end
-  self.readers = {}
   if self.stdin then
     core.fd.close(self.stdin)
     self.stdin = nil

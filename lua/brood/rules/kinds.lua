@@ -206,6 +206,22 @@ local function report_unknown(fields, given, path, report)
   end
 end
 
+-- There may be thousands of tables: where a value stands is found out when something is wrong with it.
+local function check_given(spec, value, path, name, report)
+  if spec.available == false then
+    report { key = M.join(path, name), kind = "unavailable", problem = "is not available yet" }
+    return false
+  end
+  local kind = kinds[spec.type]
+  if kind and kind.one and not spec.any_of and value ~= false then
+    local ok, normal = kind.one(value, spec)
+    if ok then
+      return true, normal
+    end
+  end
+  return M.check(spec, value, M.join(path, name), report)
+end
+
 --- Check a table of named options: unknown ones, each known one, defaults.
 ---@param fields table<string, brood.Spec>
 ---@param given table
@@ -219,24 +235,21 @@ function M.record(fields, given, path, report, order, bare)
   if not all_ok then
     report_unknown(fields, given, path, report)
   end
-  for _, name in ipairs(order or order_of(fields)) do
-    local spec, value, where = fields[name], given[name], M.join(path, name)
+  order = order or order_of(fields)
+  for i = 1, #order do
+    local name = order[i]
+    local spec, value = fields[name], given[name]
     local ok, normal = true, nil
-    if value == nil and spec.required then
-      local expected = M.expected(spec)
+    if value ~= nil then
+      ok, normal = check_given(spec, value, path, name, report)
+    elseif spec.required then
+      local expected, where = M.expected(spec), M.join(path, name)
       report { key = where, kind = "missing", problem = "is missing: it must be " .. expected, expected = expected }
       ok = false
-    elseif value == nil and (bare or spec.available == false) then
-      normal = nil -- what cannot be given has no effect either, so it has no default
-    elseif value == nil then
+    elseif not bare and spec.available ~= false then -- what cannot be given has no effect either, so no default
       normal = copy(spec.default)
-    elseif spec.available == false then
-      report { key = where, kind = "unavailable", problem = "is not available yet" }
-      ok = false
-    else
-      ok, normal = M.check(spec, value, where, report)
     end
-    if ok then
+    if normal ~= nil and ok then
       result[name] = normal
     end
     all_ok = all_ok and ok

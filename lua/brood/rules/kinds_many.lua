@@ -47,8 +47,13 @@ return function(M)
       if type(value) ~= "table" or value[1] == nil then
         return wrong(spec, value, path, report)
       end
-      local result = {}
-      for index, key in ipairs(sorted_keys(value)) do
+      local result, count = {}, 0
+      for _ in pairs(value) do
+        count = count + 1
+      end
+      -- Nothing but a list is in order already.
+      for index, key in ipairs(count == #value and value or sorted_keys(value)) do
+        key = count == #value and index or key
         local word = value[key]
         if type(word) == "number" then
           word = show(word)

@@ -47,6 +47,8 @@ local list = {
   { name = "look", number = 35, sender = "parent", room = "worker" }, -- for connections: a sibling may have left some
   { name = "recycle", number = 36, sender = "child", room = "worker" }, -- it wants a replacement; value: why
   { name = "leaving", number = 38, sender = "child", room = "worker" }, -- it was sent QUIT, and goes
+  { name = "open", number = 39, sender = "child", room = "worker" }, -- { entry, nth }, with a line for the answer
+  { name = "opened", number = 40, sender = "parent", room = "worker" }, -- { address } or { nil, error }, with a socket
   { name = "reopen_all", number = 37, sender = "child", room = "worker" }, -- it was sent USR1: open all logs anew
 
   -- room master: an old and a new one, of different versions perhaps; what is told has a name, and so needs no type

@@ -2,11 +2,13 @@
 --- It opens no file and reads no environment: they are arguments. Where the values come
 --- from is `schema_merge`'s, how mistakes read is `mistakes`'.
 local address = require "brood.rules.address"
+local backend_options = require "brood.rules.backend_options"
 local clusters = require "brood.rules.clusters"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local places = require "brood.rules.schema_places"
 local pool_options = require "brood.rules.pool_options"
+local service_options = require "brood.rules.service_options"
 
 local M = {
   keys = keys.keys,
@@ -102,30 +104,50 @@ of_config.clusters = {
   end,
 }
 
--- An entry has all that `Pool.new` takes, with the same defaults.
-of_config.pool_entry = {
-  expected = "a table with worker =",
-  many = function(spec, value, where, report)
-    if type(value) ~= "table" then
-      return kinds.wrong(spec, value, where, report)
-    end
-    return kinds.record(pool_options.fields, value, where, report, pool_options.order)
-  end,
-}
+-- Tables by name, each of a class's options with the same defaults as there.
+local function by_name(kind, entry, what, fields, order)
+  of_config[entry] = {
+    expected = "a table with " .. what,
+    many = function(spec, value, where, report)
+      if type(value) ~= "table" then
+        return kinds.wrong(spec, value, where, report)
+      end
+      return kinds.record(fields, value, where, report, order)
+    end,
+  }
+  of_config[kind] = {
+    expected = ("a table of %s by name, each a table with %s"):format(kind, what),
+    many = function(_, value, where, report)
+      return kinds.check({ type = "map", of = { type = entry }, expected = of_config[kind].expected }, value, where,
+        report)
+    end,
+  }
+end
 
-of_config.pools = {
-  expected = "a table of pools by name, each a table with worker =",
-  many = function(_, value, where, report)
-    return kinds.check({
-      type = "map", of = { type = "pool_entry" }, expected = of_config.pools.expected,
-    }, value, where, report)
-  end,
-}
+by_name("pools", "pool_entry", "worker =", pool_options.fields, pool_options.order)
+by_name("services", "service_entry", "command = or script =", service_options.config_fields,
+  service_options.config_order)
+by_name("backends", "backend_entry", "command =", backend_options.config_fields, backend_options.config_order)
 
 of_config.signals = require "brood.rules.schema_signals"
 
 for name, kind in pairs(of_config) do
   kinds.kinds[name] = kind
+end
+
+-- Of a config with a proxy alone.
+local function proxy()
+  return require "brood.rules.proxy"
+end
+
+-- Of a config with a command alone.
+local function programs()
+  return require "brood.rules.programs"
+end
+
+-- Of a config with services alone.
+local function services()
+  return require "brood.rules.services"
 end
 
 --- The schema is read once in a master's life and once more at each reload: in between nothing holds on to it, and
@@ -139,13 +161,16 @@ function M.forget()
       package.loaded[name] = nil
     end
   end
-  package.loaded["brood.rules.clusters"], package.loaded["brood.rules.pool_options"] = nil, nil
+  for _, name in ipairs { "after", "backend_options", "clusters", "pool_options", "programs", "proxy", "proxy_options",
+    "ready_place", "service_options", "services" } do
+    package.loaded["brood.rules." .. name] = nil
+  end
 end
 
 -- ---- the rules between keys ---------------------------------------------------------------------------------------
 
 -- What can be run, in the order in which it is suggested.
-local runnable = { "app", "command", "clusters", "pools", "services", "backends" }
+local runnable = { "app", "command", "clusters", "pools", "services", "backends", "proxy" }
 
 local function runs_something(config)
   for _, name in ipairs(runnable) do
@@ -167,9 +192,9 @@ local function check_purpose(config, origins, report)
   elseif config.app ~= nil and config.command ~= nil and keys.fields.command.available ~= false then
     report { key = "command", kind = "conflict", problem = "and 'app' exclude each other" }
   elseif not web and config.listen ~= nil then
-    report { key = "listen", kind = "conflict", problem = "needs an 'app' that answers there" }
+    report { key = "listen", kind = "conflict", problem = "needs an 'app' or a 'command' that answers there" }
   end
-  if not web and origins.workers == "-w" and runs_something(config) then
+  if not web and config.proxy == nil and origins.workers == "-w" and runs_something(config) then
     report {
       key = "workers", kind = "conflict",
       problem = "of the cluster web cannot be set: the config has no 'app', and so no cluster web",
@@ -208,6 +233,9 @@ end
 ---@field control? {address: string?}|false nil: the default place
 ---@field clusters? table<string, table> what each entry itself says
 ---@field pools? table<string, brood.PoolOptions> by name, complete
+---@field services? table<string, brood.ServiceOptions> by name, complete
+---@field backends? table<string, brood.BackendOptions> by name, complete
+---@field proxy? brood.ProxyOptions
 ---@field before_fork? fun(master: table, worker: table)
 ---@field after_fork? fun(master: table, worker: table)
 ---@field worker_ready? fun(master: table, worker: table)
@@ -229,6 +257,8 @@ local function improve_unknown(mistake, top)
     mistake.kind, mistake.problem = "conflict", "is the master's own: only the top level takes it"
   elseif leaf and top == "pools" and keys.of_workers[leaf] then
     mistake.kind, mistake.problem = "conflict", "is the top level's, and holds for the workers of pools as well"
+  elseif top == "services" then
+    mistake.suggestion = services().called_elsewhere[mistake.key:match "%.([%a_][%w_]*)$"] or mistake.suggestion
   elseif top == "pools" then
     mistake.suggestion = leaf and keys.pools_called_elsewhere[leaf] or mistake.suggestion
   else
@@ -265,14 +295,35 @@ function M.validate(config, context)
     return nil, mistakes, {}
   end
   local _, effective = kinds.record(keys.fields, config, "", report, keys.order)
-  if effective.pools == nil then -- what is sound of those with a mistake can be looked at all the same
-    local _, sound = kinds.check(keys.fields.pools, config.pools, "pools", function() end)
-    effective.pools = sound
+  for _, name in ipairs { "pools", "services" } do
+    if effective[name] == nil then -- what is sound of those with a mistake can be looked at all the same
+      local _, sound = kinds.check(keys.fields[name], config[name], name, function() end)
+      effective[name] = sound
+    end
   end
   check_beaten(context.beaten or {}, report)
   check_purpose(config, origins, report)
   clusters.check(config, report)
+  for _, name in ipairs(kinds.sorted_keys(effective.backends or {})) do
+    local problem = backend_options.conflict(effective.backends[name])
+    if problem then
+      report { key = kinds.join("backends", name) .. ".port", kind = "conflict", problem = problem }
+    end
+  end
+  if config.proxy ~= nil then
+    proxy().check(config, report)
+  end
+  if type(config.services) == "table" and next(config.services) ~= nil then
+    services().check(config.services, effective.services or {}, config.proxy ~= nil and proxy().wanted(config) or {},
+      report)
+  end
+  if clusters.has_programs(config) then
+    programs().check(config, effective, report)
+  end
   places.fill_in(effective, context, report)
+  if effective.proxy then
+    proxy().check_places(effective, report)
+  end
   if mistakes[1] then
     return nil, mistakes, effective
   end

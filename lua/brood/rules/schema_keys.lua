@@ -5,14 +5,18 @@
 ---
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
+local backend_options = require "brood.rules.backend_options"
 local merged = require "brood.rules.merged"
 local pool_options = require "brood.rules.pool_options"
+local proxy_options = require "brood.rules.proxy_options"
+local service_options = require "brood.rules.service_options"
 
 local M = {}
 
 ---@class brood.Key: brood.Spec
 ---@field name string
 ---@field of_cluster? boolean whether an entry of `clusters` takes it as well
+---@field of_command? boolean whether it is for clusters of programs alone
 ---@field is_hook? boolean
 ---@field doc string
 ---@field default_doc? string where the default is computed
@@ -70,6 +74,24 @@ M.control_fields = {
   },
 }
 
+--- What `proxy` takes, in the order of the reference and by name.
+---@type brood.Key[], table<string, brood.Key>
+M.proxy_keys, M.proxy_fields = proxy_options(M.listen_entry, M.listen_fields), {}
+for _, key in ipairs(M.proxy_keys) do
+  M.proxy_fields[key.name] = key
+end
+
+-- What `ready` takes as a table.
+local ready_fields = {
+  port = { type = "port", doc = "ready once something accepts on that port", example = "9000" },
+  host = { type = "name", doc = "the address of that port (default: localhost)", example = '"127.0.0.1"' },
+  socket = { type = "path", doc = "ready once something accepts on that Unix socket", example = '"/run/app.sock"' },
+  http = {
+    type = "name", doc = "ready once a GET of that URL, or of that path on the port, is answered with 2xx or 3xx",
+    example = '"http://127.0.0.1:9000/healthz"',
+  },
+}
+
 local rollout_fields = {
   surge = { type = "integer", min = 1, default = 1, doc = "how many replacements start at once", example = "2" },
   pause = {
@@ -96,9 +118,32 @@ M.keys = {
     example = '"app.lua"', options = { { "-s APP", "the Lua file that each worker serves" } },
   },
   {
-    name = "command", type = "argv", available = false, of_cluster = true,
-    doc = "in place of app: a program in any language, `workers` of it on the same sockets",
+    name = "command", type = "argv", of_cluster = true,
+    doc = "in place of app: a program in any language, `workers` of it on the same sockets, which it finds from "
+      .. "descriptor 3 on (LISTEN_FDS)",
     example = '{ "node", "server.js" }',
+  },
+  {
+    name = "ready", of_cluster = true, of_command = true, default_doc = '"spawn"',
+    any_of = {
+      { type = "enum", values = { "spawn", "notify", "line", "channel" } }, { type = "record", fields = ready_fields },
+    },
+    expected = '"spawn", "notify", "line", "channel", or a table with port =, socket = or http =',
+    doc = "when a command's worker counts as ready: once it runs, and the first one for a second "
+      .. '("spawn"), by its own word ("notify": sd_notify; "line": {"ready": true} on BROOD_CHANNEL_FD; '
+      .. '"channel": a script of brood), or '
+      .. "when something answers there; only by its own word no worker goes before the next one serves",
+    example = '"notify"', fields = ready_fields,
+  },
+  {
+    name = "stop_signal", type = "signal", of_cluster = true, of_command = true, default_doc = '"TERM"',
+    doc = "what tells a command's worker to finish and go, and its process group; KILL after graceful_timeout",
+    example = '"INT"',
+  },
+  {
+    name = "watchdog", type = "duration", off = true, min = 0.1, of_cluster = true, of_command = true,
+    doc = 'with ready = "notify": a command\'s worker must send WATCHDOG=1 that often, or is ended by ABRT',
+    example = '"10s"',
   },
   {
     name = "listen", type = "list", single = true, min = 1, of = M.listen_entry, of_cluster = true,
@@ -239,28 +284,25 @@ M.keys = {
     example = '{ thumbs = { worker = "thumbs.lua", max_processes = 4 } }',
   },
   {
-    name = "services", type = "map", of = { type = "table" }, available = false, default = {},
-    doc = "supervised programs by name", example = '{ api = { command = { "node", "api.js" } } }',
+    name = "services", type = "services", default = {}, fields = service_options.config_fields,
+    keys = service_options.config_keys,
+    doc = "supervised programs by name: started before the pools and the clusters, each when those it comes after are "
+      .. "ready, started again when they end, and stopped last; every process here reaches one with "
+      .. "`brood.service(name)`",
+    example = '{ api = { command = { "node", "api.js" }, port = 3000 } }',
   },
   {
-    name = "backends", type = "map", of = { type = "table" }, available = false, default = {},
-    doc = "HTTP programs by name that run only while they are used", example = '{ files = { command = { "files" } } }',
+    name = "backends", type = "backends", default = {}, fields = backend_options.config_fields,
+    keys = backend_options.config_keys,
+    doc = "programs by name that speak HTTP and run only while a route of the proxy leads somebody to them: the first "
+      .. "request starts one, and it quits when it has been idle",
+    example = '{ files = { command = { "node", "files.js" }, idle = "5m" } }',
   },
   {
-    name = "proxy", type = "record", available = false,
-    fields = {
-      listen = {
-        type = "list", single = true, min = 1, of = M.listen_entry, required = true,
-        doc = "where the proxy accepts connections, as `listen` above", example = "8080",
-      },
-      routes = {
-        type = "map", of = { type = "name" }, required = true,
-        doc = "from a host, a path or both to the name of a service, backend or cluster, or an address",
-        example = '{ ["api.localhost"] = "api", ["/static"] = "files" }',
-      },
-    },
-    doc = "an HTTP proxy in front of services, backends and clusters",
-    example = '{ listen = 8080, routes = { ["api.localhost"] = "api", ["/static"] = "files" } }',
+    name = "proxy", type = "record", keys = M.proxy_keys, fields = M.proxy_fields,
+    doc = "an HTTP proxy in front of services, backends, clusters and other servers: workers of its own, in a cluster "
+      .. "named proxy, send each request where its route leads, and start what does not run",
+    example = '{ listen = 8000, routes = { ["/"] = "web", ["api.localhost"] = "127.0.0.1:3000" } }',
   },
 }
 
@@ -304,6 +346,8 @@ M.called_elsewhere = {
   worker_processes = "workers", processes = "workers", count = "workers", concurrency = "workers",
   cwd = "working_directory", chdir = "working_directory", pid = "pidfile", environment = "env",
   daemon = "daemonize", stop_timeout = "graceful_timeout", shutdown_timeout = "graceful_timeout", cmd = "command",
+  instances = "workers", kill_timeout = "graceful_timeout", kill_signal = "stop_signal",
+  listen_timeout = "start_timeout", wait_ready = "ready", max_memory_restart = "max_memory",
 }
 
 return M

@@ -41,6 +41,9 @@ local function place_paths(config, directory)
       config[name] = paths.absolute(directory, value)
     end
   end
+  if type(config.ready) == "table" and config.ready.socket then
+    config.ready.socket = paths.absolute(directory, config.ready.socket)
+  end
 end
 
 -- What of a port an address takes: all of it, or what the protocols named leave.
@@ -90,6 +93,12 @@ local function take(taken, entry, where)
   end
 end
 
+--- The entries of a `listen`: addresses made absolute, and those reported that leave no room for each other.
+---@param list brood.ListenEntry[] changed
+---@param where string
+---@param taken table[] addresses that somebody has already; these are added
+---@param directory? string
+---@param report brood.Report
 local function place_listeners(list, where, taken, directory, report)
   for i, entry in ipairs(list) do
     local at = #list == 1 and where or kinds.join(where, i)
@@ -104,6 +113,8 @@ local function place_listeners(list, where, taken, directory, report)
   end
 end
 
+M.listeners = place_listeners
+
 local function place_pool(pool, context)
   local worker = pool.worker
   if type(worker) == "string" then
@@ -112,6 +123,40 @@ local function place_pool(pool, context)
     worker.cwd = paths.absolute(context.directory, worker.cwd)
   end
   pool.max_processes = pool.max_processes or context.cpus and pool_options.max_processes(context.cpus)
+end
+
+local function place_backend(backend, context)
+  for _, name in ipairs { "cwd", "stdout", "stderr" } do
+    if type(backend[name]) == "string" then
+      backend[name] = paths.absolute(context.directory, backend[name])
+    end
+  end
+end
+
+-- A port of its own is taken where it is likely to be bound.
+local function place_services(services, taken, directory, report)
+  for _, name in ipairs(kinds.sorted_keys(services)) do
+    local service = services[name]
+    require("brood.rules.services").place(service, directory)
+    local port = type(service.port) == "number" and service.port
+    local other = port and taken_by(taken, { address = ("127.0.0.1:%d"):format(port) })
+    if other then
+      report {
+        key = kinds.join("services", name) .. ".port", kind = "conflict",
+        problem = ("is the same port as '%s'"):format(other),
+      }
+    end
+  end
+end
+
+local function place_proxy(proxy, taken, directory, report)
+  place_listeners(proxy.listen or {}, "proxy.listen", taken, directory, report)
+  for text, target in pairs(proxy.routes or {}) do
+    local parsed = type(target) == "string" and target:find "[:/]" and address.parse(target)
+    if parsed then
+      proxy.routes[text] = M.place(address.format(parsed), directory, kinds.join("proxy.routes", text), report)
+    end
+  end
 end
 
 --- Make paths and addresses absolute, and fill in what depends on the place.
@@ -134,8 +179,15 @@ function M.fill_in(config, context, report)
       place_listeners(entry.listen, kinds.join("clusters", name) .. ".listen", taken, directory, report)
     end
   end
+  if config.proxy then
+    place_proxy(config.proxy, taken, directory, report)
+  end
   for _, pool in pairs(config.pools or {}) do
     place_pool(pool, context)
+  end
+  place_services(config.services or {}, taken, directory, report)
+  for _, backend in pairs(config.backends or {}) do
+    place_backend(backend, context)
   end
   local control = config.control
   if control and control.address then

@@ -1,4 +1,4 @@
---- The files a master writes to: where stdout and stderr go, and the access logs.
+--- The files a master writes to: where stdout and stderr go, and the access logs, which a script's cluster has as well.
 --- Opened once, before anything forks, one descriptor for each path, so that
 --- opening them again is a matter of this table alone. What is written there is
 --- decided elsewhere; a log that cannot be written to harms nobody.

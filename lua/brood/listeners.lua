@@ -1,5 +1,5 @@
---- The listening sockets of a master: opened once, kept by the address that the config names, and lent to
---- the clusters that name them. Another config is a plan first: what is new is opened, and
+--- The listening sockets of a master, or of a script's cluster: opened once, kept by the address that the config names,
+--- and lent to the clusters that name them. Another config is a plan first: what is new is opened, and
 --- nothing is closed before the plan is committed and the workers that used it were told to go.
 local core = require "brood.core"
 local E = require "brood.error"
@@ -9,7 +9,7 @@ local merged = require "brood.rules.merged"
 local task = require "brood.task"
 local uv = require "luv"
 
-local change = lazy.passing "brood.master.listeners_change"
+local change = lazy.passing "brood.listeners.change"
 
 --- What one entry of `listen` stands for: one socket that all workers share, or one for each slot.
 ---@class brood.Endpoint
@@ -150,6 +150,33 @@ function Sockets:shared()
   return fds
 end
 
+--- Whether a slot has, or had, a socket of its own.
+---@return boolean
+function Sockets:is_divided()
+  for _, one in ipairs(self.entries) do
+    if #one.list > 1 and not one.endpoint.passed then
+      return true
+    end
+  end
+  return false
+end
+
+--- All of them as a program gets them (LISTEN_FDS): one that a supervisor has named keeps that name, the others have
+--- the cluster's.
+---@param name string
+---@return { fd: integer, name: string }[]
+function Sockets:named(name)
+  local list = {}
+  for _, one in ipairs(self.entries) do
+    for _, listener in ipairs(one.list) do
+      list[#list + 1] = {
+        fd = listener:fd(), name = one.endpoint.passed or one.entry.address:match "^fd:(.*)$" or name,
+      }
+    end
+  end
+  return list
+end
+
 --- Where they listen, with real ports.
 ---@return string[]
 function Sockets:addresses()
@@ -249,11 +276,33 @@ function Listeners:all_addresses()
   return set
 end
 
-function Listeners:close()
+local function close(endpoint)
+  each(endpoint, function(listener)
+    listener:close()
+  end)
+end
+
+-- Those that are a cluster's alone.
+local function close_of(self, name)
+  local open = {}
   for _, endpoint in ipairs(self.endpoints) do
-    each(endpoint, function(listener)
-      listener:close()
-    end)
+    if endpoint.cluster == name then
+      close(endpoint)
+    else
+      open[#open + 1] = endpoint
+    end
+  end
+  self.endpoints, self.by_cluster[name] = open, nil
+end
+
+--- Close them.
+---@param name? string those of a cluster; default: all
+function Listeners:close(name)
+  if name then
+    return close_of(self, name)
+  end
+  for _, endpoint in ipairs(self.endpoints) do
+    close(endpoint)
   end
   self.endpoints, self.by_cluster, self.held = {}, {}, {}
 end

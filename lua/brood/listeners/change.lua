@@ -1,6 +1,6 @@
 --- From the sockets of one config to those of the next: which are kept, which are opened, and what
 --- is put back when the config does not come into force. How a socket is opened is
---- master.listeners' business.
+--- brood.listeners' business.
 local core = require "brood.core"
 local E = require "brood.error"
 local merged = require "brood.rules.merged"
@@ -110,6 +110,7 @@ local function collect(clusters)
       if not entry then
         return nil, err
       end
+      entry.blocking = cluster.command ~= nil
       wanted[#wanted + 1] = { cluster = cluster.name, entry = entry }
     end
   end
@@ -162,6 +163,10 @@ local function open(self, entry, called_off, M)
   end
   if not listener then
     return nil, err
+  elseif entry.blocking then
+    -- As systemd passes them: a program that waits for many things at once switches that off itself. It is the same for
+    -- all that share the socket, so it is done once, before anybody has it.
+    core.fd.nonblock(listener:fd(), false)
   end
   local endpoint = { entry = entry, list = { listener }, holders = 0 }
   table.insert(self.endpoints, endpoint)
@@ -215,7 +220,7 @@ end
 ---@param self brood.Listeners
 ---@param clusters table[] with name and listen
 ---@param called_off fun(): boolean whether nobody wants it any more
----@param M table brood.master.listeners
+---@param M table brood.listeners
 ---@return brood.ListenersPlan? plan, brood.Error? err
 return function(self, clusters, called_off, M)
   local wanted, err = collect(clusters)
