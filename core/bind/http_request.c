@@ -8,6 +8,7 @@
 
 #include "bind/bind.h"
 #include "bind/http.h"
+#include "loop/http_taken.h"
 #include "sys/scoreboard.h"
 
 /* In place of a method: a field that is computed. */
@@ -17,6 +18,7 @@ struct l_request {
 	struct http_conn *conn;
 	uint64_t serial;
 	struct http_slice method, path, query;
+	struct http_slice host; /* see http_head */
 	uint64_t started; /* ns; 0 outside of a worker */
 	uint32_t count;
 	uint8_t minor;
@@ -63,6 +65,7 @@ void http_request_describe(lua_State *L, struct http_asked *asked)
 					  .method = r->method,
 					  .path = r->path,
 					  .query = r->query,
+					  .host = r->host,
 					  .fields = r->fields,
 					  .count = r->count,
 					  .minor = r->minor };
@@ -112,7 +115,7 @@ static void push_headers(lua_State *L, const struct l_request *r)
 	}
 }
 
-/* The Host alone, or nil: what need not have all headers. */
+/* The host that is asked, or nil: what need not have all headers. */
 static void push_host(lua_State *L, const struct l_request *r)
 {
 	for (uint32_t i = 0; i < r->count; i++) {
@@ -123,7 +126,10 @@ static void push_host(lua_State *L, const struct l_request *r)
 			return;
 		}
 	}
-	lua_pushnil(L);
+	if (r->host.len)
+		push_slice(L, r, r->host);
+	else
+		lua_pushnil(L);
 }
 
 /* Set field `key` (an index) of the request's own table to the value on top; leaves the value. */
@@ -286,6 +292,28 @@ static int l_take(lua_State *L)
 	return n;
 }
 
+/* begun() -> whether the first of the body is here, or nothing of it is to be waited for */
+static int l_begun(lua_State *L)
+{
+	struct l_request *r = check(L);
+	const char *bytes;
+	size_t len;
+
+	lua_pushboolean(L, !http_alive(r->conn, r->serial) ||
+				   http_body_peek(r->conn, &bytes, &len) != HTTP_BODY_MORE || len ||
+				   http_awaits_continue(r->conn));
+	return 1;
+}
+
+/* body_gone() -> whether the client has ended its side in the midst of the body */
+static int l_body_gone(lua_State *L)
+{
+	struct l_request *r = check(L);
+
+	lua_pushboolean(L, http_alive(r->conn, r->serial) && http_body_is_gone(r->conn));
+	return 1;
+}
+
 /* wait(fn): fn() once there may be more to take. */
 static int l_wait(lua_State *L)
 {
@@ -346,7 +374,8 @@ static int l_resumed(lua_State *L)
 
 static const luaL_Reg methods[] = {
 	{ "_resumed", l_resumed }, { "_take", l_take },           { "_wait", l_wait },
-	{ "_watch", l_watch },     { "_too_large", l_too_large }, { NULL, NULL },
+	{ "_watch", l_watch },     { "_too_large", l_too_large }, { "_begun", l_begun },
+	{ "_body_gone", l_body_gone }, { NULL, NULL },
 };
 
 static const struct {
@@ -398,6 +427,7 @@ const void *http_request_push(lua_State *L, struct http_conn *c, const struct ht
 	r->method = head->method;
 	r->path = head->path;
 	r->query = head->query;
+	r->host = head->host;
 	r->started = slot ? slot->request_started : 0;
 	r->count = (uint32_t)head->count;
 	r->minor = head->minor;

@@ -148,13 +148,13 @@ ssize_t http_body_step(struct http_conn *c, const char *p, size_t len)
 
 /*
  * The time for the next piece of a body. A handler that takes it in pieces sees for itself how
- * it comes.
+ * it comes; a server behind us does not.
  */
 void http_body_time(struct http_conn *c)
 {
 	uint64_t passed = uv_now(c->server->loop) - c->body_since;
 	uint64_t grace = HTTP_BODY_GRACE * c->server->limits.body_timeout;
-	bool in_pieces = c->phase == PHASE_BODY && !c->whole;
+	bool in_pieces = c->phase == PHASE_BODY && !c->whole && !c->taker;
 
 	if (!c->phase_limit.next || in_pieces || passed < grace ||
 	    c->body_received >= (passed - grace) * HTTP_BODY_RATE / 1000)

@@ -240,6 +240,8 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	/* A target that names a host has the last word about it. */
 	if (seen.host && seen.target_host.len)
 		seen.host->value = seen.target_host;
+	else
+		head->host = seen.target_host;
 	head->keep_alive =
 		llhttp_should_keep_alive(parser) && !(parser->flags & F_CONNECTION_CLOSE);
 	return seen.status;

@@ -27,6 +27,8 @@ struct http_head {
 	const char *base;
 	size_t len;
 	struct http_slice method, path, query;
+	/* What the target names where no header line does; len 0: nothing. */
+	struct http_slice host;
 	struct http_field *fields;
 	size_t count;
 	uint64_t content_length;

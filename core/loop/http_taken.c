@@ -11,6 +11,7 @@ void http_take(struct http_conn *c, const struct http_taker *taker, void *data)
 {
 	c->taker = taker;
 	c->taken = data;
+	c->body_since = uv_now(c->server->loop);
 }
 
 void http_give_back(struct http_conn *c)
@@ -62,6 +63,11 @@ bool http_body_is_chunked(const struct http_conn *c)
 bool http_body_is_untouched(const struct http_conn *c)
 {
 	return c->too_large || c->body_received == c->body.len;
+}
+
+bool http_body_is_gone(const struct http_conn *c)
+{
+	return c->body_gone;
 }
 
 uint64_t http_body_length(const struct http_conn *c)

@@ -39,6 +39,8 @@ bool http_input_ended(const struct http_conn *c);
 bool http_body_is_chunked(const struct http_conn *c);
 /* Whether nothing of it has been handed to anybody. */
 bool http_body_is_untouched(const struct http_conn *c);
+/* Whether the client has ended its side in the midst of it. */
+bool http_body_is_gone(const struct http_conn *c);
 /* By Content-Length. */
 uint64_t http_body_length(const struct http_conn *c);
 /* Checked lines, as they came, and an empty one; len 0 where there were none. */

@@ -74,8 +74,9 @@ void relay_fail(struct relay *r, enum relay_fault fault, int err, const char *fm
 	vfail(r, &e, fmt, ap);
 	va_end(ap);
 	http_give_back(r->c);
-	if (r->began && http_alive(r->c, r->serial))
-		http_fail(r->c, 502);
+	/* Whoever asked has gone, as far as we can tell: nobody else has anything to say to it. */
+	if ((r->began || fault == RELAY_GONE) && http_alive(r->c, r->serial))
+		http_fail(r->c, r->asked ? 502 : 400);
 	end(r, &e);
 }
 
@@ -406,6 +407,12 @@ int relay_start(uv_loop_t *loop, struct http_conn *c, const struct http_head *he
 		describe_start(end, RELAY_TOO_LARGE, -EMSGSIZE, plan->address,
 			       "the request's body is larger than max_body");
 		return -EMSGSIZE;
+	}
+	/* No news of it will come any more. */
+	if (http_body_is_gone(c)) {
+		describe_start(end, RELAY_GONE, -ECONNRESET, plan->address, "the client has gone");
+		http_fail(c, 400);
+		return -ECONNRESET;
 	}
 	r = make(loop, c, head, plan);
 	if (!r)

@@ -118,11 +118,12 @@ static bool is_quiet(const struct relay_link *l)
 
 struct relay_link *relay_link_take(struct relay *r, bool young)
 {
-	struct relay_link *l = (struct relay_link *)r->up->idle;
+	struct relay_link *l;
 
-	if (!l)
-		return NULL;
-	if (young && (uv_now(r->loop) - l->since > RELAY_YOUNG_MS || !is_quiet(l)))
+	/* Bytes that nobody has asked for would pass for the answer to the next request. */
+	while ((l = (struct relay_link *)r->up->idle) && !is_quiet(l))
+		relay_link_close(l, false);
+	if (!l || (young && uv_now(r->loop) - l->since > RELAY_YOUNG_MS))
 		return NULL;
 	leave_idle(l);
 	l->relay = r;

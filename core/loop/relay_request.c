@@ -241,6 +241,10 @@ int relay_build_request(struct relay *r, const struct http_head *head,
 		kinds[i] = relay_field(text_of(&w, f->name), f->name.len);
 		note_field(&w, f, kinds[i]);
 	}
+	if (!w.has_host && head->host.len) {
+		w.host = head->host;
+		w.has_host = true;
+	}
 	r->upgrade = w.wishes.upgrade && w.has_upgrade && !r->old_client && !r->upload;
 	out->len = 0;
 	if (room_for(&w))

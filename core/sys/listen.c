@@ -162,11 +162,36 @@ static int unix_file_claim(struct listener *l, const char *path, const struct li
 	return err ? failed(err, why, o->address, step) : 0;
 }
 
+/* Who has the path, or how that is found out. */
+static int unix_taken(char *why, const struct listen_options *o, const char *path, pid_t holder)
+{
+	int err = failed(-EADDRINUSE, why, o->address, NULL);
+	size_t used = strlen(why);
+	char file[32], name[32] = "";
+	ssize_t n;
+	int fd;
+
+	if (!holder) {
+		snprintf(why + used, LISTEN_WHY - used, " (ss -lxp | grep %s shows by whom)", path);
+		return err;
+	}
+	snprintf(file, sizeof(file), "/proc/%d/comm", (int)holder);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, name, sizeof(name) - 1);
+	name[n > 0 ? strcspn(name, "\n") : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	snprintf(why + used, LISTEN_WHY - used, " by %s (pid %d)", *name ? name : "another process",
+		 (int)holder);
+	return err;
+}
+
 /* *lock is to be held until it listens. */
 static int open_unix(struct listener *l, const struct addr *addr, const struct listen_options *o,
 		     char *why, int *lock)
 {
 	const char *path = ((const struct sockaddr_un *)&addr->sa)->sun_path;
+	pid_t holder = 0;
 	int err;
 
 	l->fd = socket_open(AF_UNIX);
@@ -175,7 +200,7 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 	err = place_open(&l->file, path);
 	if (!err) {
 		*lock = unix_folder_lock(l->file.dir);
-		err = unix_bind(l->fd, addr);
+		err = unix_bind(l->fd, addr, &holder);
 	}
 	if (err == -EEXIST) {
 		snprintf(why, LISTEN_WHY,
@@ -183,6 +208,8 @@ static int open_unix(struct listener *l, const struct addr *addr, const struct l
 			 o->address);
 		return -EADDRINUSE; /* as bind has it */
 	}
+	if (err == -EADDRINUSE)
+		return unix_taken(why, o, path, holder);
 	if (err)
 		return failed(err, why, o->address, NULL);
 	return unix_file_claim(l, path, o, why);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -16,8 +17,19 @@
 #define LOCK_TRIES 20
 #define LOCK_PAUSE 1000000 /* ns */
 
+/* Who called listen; whoever was given the socket since goes by the same number. */
+static pid_t listener_of(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0)
+		return 0;
+	return kill(peer.pid, 0) < 0 && errno == ESRCH ? 0 : peer.pid;
+}
+
 /* Does anyone answer there? 0: no, and the file may be replaced. */
-static int unix_file_stale(const struct addr *addr)
+static int unix_file_stale(const struct addr *addr, pid_t *holder)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
 	struct stat st;
@@ -31,22 +43,25 @@ static int unix_file_stale(const struct addr *addr)
 	if (fd < 0)
 		return -errno;
 	err = connect(fd, (const struct sockaddr *)un, addr->len) < 0 ? -errno : -EADDRINUSE;
+	if (err == -EADDRINUSE)
+		*holder = listener_of(fd);
 	close(fd);
 	/* A full backlog (EAGAIN) and one we may not connect to (EACCES) are alive, for all we
 	 * know. */
 	return err == -ECONNREFUSED ? 0 : -EADDRINUSE;
 }
 
-int unix_bind(int fd, const struct addr *addr)
+int unix_bind(int fd, const struct addr *addr, pid_t *holder)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)&addr->sa;
 	int err;
 
+	*holder = 0;
 	if (bind(fd, (const struct sockaddr *)un, addr->len) == 0)
 		return 0;
 	if (errno != EADDRINUSE)
 		return -errno;
-	err = unix_file_stale(addr);
+	err = unix_file_stale(addr, holder);
 	if (err && err != -ENOENT)
 		return err;
 	if (!err && unlink(un->sun_path) < 0 && errno != ENOENT)

@@ -4,11 +4,13 @@
 #ifndef SYS_UNIX_BIND_H
 #define SYS_UNIX_BIND_H
 
+#include <sys/types.h>
+
 #include "sys/addr.h"
 
-/* A stale socket file is replaced. -EADDRINUSE: somebody listens there; -EEXIST: it is no
- * socket. */
-int unix_bind(int fd, const struct addr *addr);
+/* A stale socket file is replaced. -EADDRINUSE: somebody listens there, *holder has begun to (0:
+ * unknown, or gone since); -EEXIST: it is no socket. */
+int unix_bind(int fd, const struct addr *addr, pid_t *holder);
 
 /*
  * Who binds in a folder keeps it locked until it listens: until then its file looks like one that

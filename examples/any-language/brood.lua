@@ -6,6 +6,7 @@ return {
   ready = "line", -- node cannot speak sd_notify by itself, but it can write a line to a descriptor
   listen = os.getenv "NODE_LISTEN" or "127.0.0.1:8080",
   workers = 2,
+  pidfile = "brood.pid", -- for `kill -HUP $(cat brood.pid)`
 
   graceful_timeout = "10s", -- from TERM to KILL
   max_lifetime = "12h", -- each is replaced after so long, the new one first

@@ -40,9 +40,13 @@ local hangup = uv.new_signal()
 hangup:unref()
 hangup:start("sighup", function()
   cluster:restart(function(err)
-    say("restarted: %s", err or "yes")
+    say(err and "not restarted: %s" or "restarted", err)
   end)
 end)
 
-assert(cluster:start())
+local ok, err = cluster:start()
+if not ok then
+  io.stderr:write(("cannot start: %s\n"):format(err))
+  os.exit(1)
+end
 say("http://%s, TERM or Ctrl-C ends it", (cluster:address()))

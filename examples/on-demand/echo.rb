@@ -11,7 +11,7 @@ server.mount_proc("/") do |request, response|
   response.body = "echo, in Ruby: process #{Process.pid} was sent #{body.bytesize} bytes\n#{body}"
 end
 
-trap("QUIT") { server.shutdown } # finishes what it has begun
+%w[QUIT TERM].each { |signal| trap(signal) { server.shutdown } } # finishes what it has begun
 
 server.listeners << UNIXServer.new(ENV.fetch("SOCKET"))
 server.start

@@ -2,10 +2,12 @@
 --- when it ends unasked. Its process is brood.process's business, when to start again rules/restart's; this joins
 --- the two, and carries what its functions failed with to whoever waits. What the script itself calls
 --- (Child.main, Child.once) is child.inside.
+local core = require "brood.core"
 local emitter = require "brood.emitter"
 local lazy = require "brood.lazy"
 local lines = lazy.room "brood.child.lines"
 local options = require "brood.options"
+local ours = require "brood.ours"
 local plan = require "brood.child.plan"
 local Process = require "brood.process"
 local respawn = require "brood.child.respawn"
@@ -216,6 +218,11 @@ end
 function Child:on_listen()
   self.process:on_listen()
 end
+
+-- One that runs is a child of the process that has started it.
+ours.guard(Child, "child", { "start", "stop", "kill", "send" },
+  function(self) return getmetatable(self) == class end,
+  function(self) return self.process.run and self.process.run.born ~= core.generation() end)
 
 -- ---- the others ----
 

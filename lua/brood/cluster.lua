@@ -4,6 +4,7 @@
 --- of its own, sockets that it opens itself) is cluster.script's.
 local change = require "brood.cluster.change"
 local clock = require "brood.clock"
+local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local ends = require "brood.cluster.ends"
@@ -13,10 +14,12 @@ local linger = require "brood.cluster.linger"
 local log = require "brood.log"
 local make = require "brood.cluster.member"
 local oldest_first = require "brood.group.oldest_first"
+local ours = require "brood.ours"
 local places = require "brood.cluster.places"
 local program = require("brood.lazy").room "brood.cluster.program"
 local recycle = require "brood.cluster.recycle"
 local respawn = require "brood.group.respawn"
+local show = require "brood.rules.show"
 local signals = require "brood.signals"
 local sockets = require "brood.cluster.sockets"
 local task = require "brood.task"
@@ -38,6 +41,7 @@ local STDERR = 2 -- what every process has, up to this one
 ---@field options table the generation's
 ---@field hooks table<string, function> the generation's
 ---@field sockets brood.Sockets the generation's
+---@field private born integer the generation of the process that it belongs to
 local Cluster = emitter.mixin {}
 
 local live = {}
@@ -51,6 +55,18 @@ Cluster.__index = function(self, name)
 end
 
 local M = { class = Cluster, live = live }
+
+--- Whether it is one, and whose: for what is not to be called in the child of a fork.
+---@private
+function M.is_one(self)
+  return getmetatable(self) == Cluster
+end
+
+---@private
+function M.is_foreign(self)
+  return self.born ~= core.generation()
+end
+
 
 function live:workers()
   local list = {}
@@ -173,7 +189,7 @@ end
 ---@return brood.Cluster?, brood.Error? err
 function M.make(options)
   local self = setmetatable({
-    name = options.name, master = options.master, history = {}, changes = {},
+    name = options.name, master = options.master, history = {}, changes = {}, born = core.generation(),
   }, Cluster)
   local first = generation.new(self, options)
   local problem = self.master and first:problem() -- a script hears of it from `start`
@@ -273,7 +289,7 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Cluster:scale(n, cb)
   if type(n) ~= "number" or n < 0 or n > MOST or n ~= math.floor(n) then
-    error(("cluster:scale: a whole number of workers is needed, got %s"):format(tostring(n)), 2)
+    error(("cluster:scale: a whole number of workers is needed, got %s"):format(show(n)), 2)
   end
   return task.run(cb, self.name .. ":scale", function(done)
     if self.group.state ~= "running" then
@@ -356,5 +372,8 @@ function Cluster:status(now)
     last_error = last_error, next_try = next_try,
   }
 end
+
+ours.guard(Cluster, "cluster", { "start", "stop", "terminate", "scale", "send" }, M.is_one, M.is_foreign)
+ours.guard(Cluster, "cluster", { "status" }, M.is_one)
 
 return M

@@ -10,10 +10,12 @@
 ---              and where that fails stops it
 ---   stopping   starts when the stop is done   joins; starts that wait end with "stopped"
 ---   faulted    starts all that is not ready   stopped: what could not be stopped is given up
+local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local log = require "brood.log"
 local options = require "brood.options"
+local ours = require "brood.ours"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
@@ -192,7 +194,7 @@ end
 -- What cannot be stopped does not keep the others from it.
 ---@async
 local function stop_down_to(self, stay, failure)
-  self.state = "stopping"
+  self.state, self.moving = "stopping", core.generation()
   local errors = {}
   while #self.running > (self.stoppers[1] and 0 or stay) do
     local item = table.remove(self.running)
@@ -227,7 +229,7 @@ end
 
 ---@async
 local function start_all(self)
-  self.state = "starting"
+  self.state, self.moving = "starting", core.generation()
   local before = #self.running
   for item in next_to_start, self do
     if self.stoppers[1] then
@@ -300,5 +302,13 @@ function Lifecycle:stop(cb)
     answer(later, E.new("stopped", "%s was stopped", self.name))
   end)
 end
+
+-- What was ready when a process forked is so in both. What was under way goes on in the parent alone: the child has
+-- none of its tasks.
+ours.guard(Lifecycle, "lifecycle", { "add", "remove", "start", "stop" },
+  function(self) return getmetatable(self) == Lifecycle end,
+  function(self)
+    return (self.state == "starting" or self.state == "stopping") and self.moving ~= core.generation()
+  end)
 
 return M

@@ -5,11 +5,13 @@
 --- One incarnation is a *run*: its child, pipes, channel and timers. They belong
 --- to the run, so that a late event never hits the successor.
 local clock = require "brood.clock"
+local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local ending = require "brood.process.ending"
 local fork = require "brood.fork"
 local lazy = require "brood.lazy"
+local ours = require "brood.ours"
 local signals = require "brood.signals"
 local spawn = require "brood.process.spawn"
 local states = require "brood.rules.states"
@@ -269,7 +271,7 @@ end
 
 local function launch(self)
   -- The run is there before anybody hears of it: a listener may stop it at once.
-  local run = { process = self }
+  local run = { process = self, born = core.generation() }
   self.run = run
   self.started_at = clock.unix()
   -- (What was never there is not set either: that would take its place in the table.)
@@ -434,6 +436,11 @@ function Process:fault(err)
     self:emit("error", err)
   end
 end
+
+-- One that runs is a child of the process that has started it; a fork of that may start another one that does not.
+ours.guard(Process, "process", { "start", "stop", "restart", "wait", "signal", "send", "write", "close_stdin" },
+  function(self) return type(self) == "table" and self.start == Process.start end,
+  function(self) return self.run and self.run.born ~= core.generation() end)
 
 function M.run(...) return require("brood.process.run")(...) end
 

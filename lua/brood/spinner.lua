@@ -12,6 +12,7 @@ local options = require "brood.options"
 local paths = require "brood.rules.path"
 local service_options = require "brood.rules.service_options"
 local services = require "brood.spinner.service"
+local show = require "brood.rules.show"
 local sockets = lazy.room "brood.spinner.sockets"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
@@ -229,6 +230,10 @@ function Spinner:start(given, cb)
 end
 
 local function one(self, what, name, cb, fn)
+  if type(name) ~= "string" then
+    error(("spinner:%s: the name of a service is needed, got %s"):format(what, name == nil and "nothing" or show(name)),
+      2) -- it is called by a tail call
+  end
   return task.run(cb, "spinner:" .. what, function(done)
     local service = self.services[name]
     if not service then
@@ -340,12 +345,20 @@ end
 ---@param name string
 ---@return brood.Service?
 function Spinner:get(name)
+  if getmetatable(self) ~= Spinner then
+    refuse(self, "get")
+  elseif type(name) ~= "string" then
+    error("spinner:get: the name of a service is needed, got " .. (name == nil and "nothing" or show(name)), 2)
+  end
   return self.services[name]
 end
 
 --- All services by name: plain values as they are now.
 ---@return table<string, brood.ServiceEntry>
 function Spinner:list()
+  if getmetatable(self) ~= Spinner then
+    refuse(self, "list")
+  end
   local list = {}
   for name, service in pairs(self.services) do
     list[name] = service:entry()
@@ -370,7 +383,11 @@ function Spinner:await_before(service, done)
     local before, over = self.services[name], all:branch()
     if before then
       before:await(function(err)
-        over(err and E.new(err.code, "%s comes after %s: %s", service.name, name, err.message))
+        local late = err and E.new(err.code, "%s comes after %s: %s", service.name, name, err.message)
+        if late then
+          late.waits_for = name
+        end
+        over(late)
       end)
     else
       over(E.new("unknown", "%s", after.sentence({ kind = "unknown", name = service.name, missing = name },

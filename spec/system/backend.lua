@@ -392,7 +392,7 @@ return {
 
   ["nothing of many is left: no descriptor, no folder, no child"] = function()
     b.get(b.lua "serve()")
-    local fds, children = s.fd_count(), s.children()
+    local fds, children = s.fd_count(), s.child_pids()
     for _ = 1, 3 do
       local list = {}
       for i = 1, 5 do
@@ -409,6 +409,6 @@ return {
       end)
     end
     s.wait(function() return s.fd_count() <= fds end)
-    lu.assertEquals(s.children(), children)
+    lu.assertEquals(s.child_pids(), children)
   end,
 }

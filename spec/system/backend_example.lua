@@ -46,6 +46,16 @@ return {
     lu.assertEquals({ p:wait() }, { 0 })
   end,
 
+  ["on-demand: the server in Ruby ends on TERM without a word"] = function()
+    local path = s.temp_dir() .. "/echo.sock"
+    local p = s.start({ "ruby", copy() .. "/echo.rb" }, { env = { SOCKET = path } })
+    s.wait(function() return pcall(s.connect, "unix:" .. path) end, 20)
+    p:kill "TERM"
+    lu.assertEquals({ p:wait(10) }, { 0 })
+    os.remove(path)
+    lu.assertEquals({ p:stdout(), p:stderr() }, { "", "" })
+  end,
+
   ["on-demand as a script: it tells who comes and goes, and what a program has printed"] = function()
     local dir = copy()
     local p = s.brood { "exec", dir .. "/front.lua" }

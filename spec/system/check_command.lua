@@ -184,6 +184,24 @@ return {
     lu.assertEquals(effective(files).clusters.admin.access_log, false)
   end,
 
+  ["a proxy without routes, and a backend that no route leads to, are notes"] = function()
+    local function said(text)
+      local result = check { ["brood.lua"] = "return { " .. text .. " }", ["app.lua"] = APP }
+      lu.assertEquals(result.code, 0, result.stderr)
+      return (result.stderr:gsub("brood%.lua:%d+: note: ", ""))
+    end
+    local backends = "backends = { a = { command = { 'true' } }, b = { command = { 'true' } } }, "
+    local never = " is never asked: "
+    lu.assertEquals(said(backends .. "proxy = { listen = '127.0.0.1:0', routes = { ['/'] = 'b' } }"),
+      "'backends.a'" .. never .. "no route of the proxy leads there\n")
+    lu.assertEquals(said "app = 'app.lua', proxy = { listen = '127.0.0.1:0', routes = {} }",
+      "'proxy.routes' is empty: every request is answered with 404\n")
+    lu.assertEquals(said(backends .. "app = 'app.lua'"),
+      ("'backends.a'%sthere is no proxy\n'backends.b'%sthere is no proxy\n"):format(never, never))
+    local both = "proxy = { listen = '127.0.0.1:0', routes = { ['/a'] = 'a', ['/b'] = 'b' } }"
+    lu.assertEquals(said(backends .. both), "")
+  end,
+
   ["what only somebody else may do is a note, and the config is sound all the same"] = function()
     only_root()
     local program, dir = as_nobody({

@@ -60,6 +60,16 @@ return {
     lu.assertStrContains(log, "was not ready within 0.3 s: nothing answers there yet")
   end,
 
+  ["a program that does not say its word is told of before its time is over, once"] = function()
+    local log = fails 'command = { "sleep", "1000" }, start_timeout = "1s", ready = "notify", workers = 2,'
+    local text = "info +%[%d+%] web: worker %d runs, and has not said READY=1 yet %(start_timeout 1 s%)\n"
+    local at = assert(log:find(text), log)
+    lu.assertNil(log:find("has not said", select(2, log:find(text, at)), true))
+    lu.assertTrue(at < log:find("was not ready within", 1, true))
+    log = fails 'command = { "sleep", "1000" }, start_timeout = "400ms", ready = "line",'
+    lu.assertStrContains(log, 'runs, and has not said {"ready": true} yet (start_timeout 0.4 s)')
+  end,
+
   ["one that says by line that its start has failed is believed"] = function()
     local log = fails([[command = { "python3", "says.py" }, ready = "line", workers = 1,]], { ["says.py"] = [[
 import os, time

@@ -259,23 +259,6 @@ return {
     lu.assertEquals(wrong.code, 2)
   end,
 
-  ["cluster: counts for its workers, HUP replaces them, one that is killed is replaced, TERM ends all"] = function()
-    local p = s.brood { "exec", example "cluster/cluster.lua", "127.0.0.1:0" }
-    local address = p:expect "http://(%S+), TERM"
-    lu.assertStrMatches(s.get(address, "/").body, "Hello from worker [12], visitor 1\n")
-    s.get(address, "/")
-    s.get(address, "/")
-    s.wait(function() return s.get(address, "/count").body:match "visitor (%d+)" == "3" end, 5, "the count of all")
-    p:kill "HUP"
-    p:expect "restarted: yes\n"
-    s.wait(function() return #s.child_pids(p.pid) == 2 end, 5, "the end of the former workers")
-    require("luv").kill(s.child_pids(p.pid)[1], "sigkill")
-    p:expect "in the place of one that has died %(KILL%)\n"
-    lu.assertStrMatches(s.get(address, "/").body, "Hello from worker [345], visitor %d+\n")
-    p:kill "TERM"
-    lu.assertEquals({ p:wait() }, { nil, 15 })
-  end,
-
   ["child: three languages do the same, one that dies is replaced, and errors arrive whole"] = function()
     local result = s.brood({ "exec", example "child/parent.lua", "lua", "python", "node" }):finish(60)
     local said = {}
@@ -335,7 +318,7 @@ return {
     end)
     for release = 2, 4 do
       s.write_file(dir .. "/RELEASE", release .. "\n")
-      p:kill "HUP"
+      s.run { "/bin/sh", "-c", ("cd %s && kill -HUP $(cat brood.pid)"):format(dir) }
       s.wait(function() return select(2, p:stderr():gsub("reloaded in ", "")) == release - 1 end, 20 * s.slow)
       s.wait(function() return s.get(web, "/").body:find("node, release " .. release, 1, true) end)
       s.wait(function() return s.get(python, "/").body:find("Python, release " .. release, 1, true) end)
@@ -413,6 +396,13 @@ return {
     s.write_file(dir .. "/api.js", (s.read_file(dir .. "/api.js"):gsub('"node"', '"node, edited"')))
     p:expect "api runs again, on port %d+"
     lu.assertStrContains(s.get(address, "/").body, '"from":"node, edited"')
+    local api = s.read_file(dir .. "/api.js")
+    s.write_file(dir .. "/api.js", "this is no JavaScript\n")
+    p:expect "api: faulted after 3 failed starts"
+    s.write_file(dir .. "/api.js", (api:gsub("edited", "mended")))
+    local again = "api runs again, on port " .. ports[1]
+    s.wait(function() return select(2, p:stdout():gsub(again, "")) == 2 end, 10, "the api on its port")
+    lu.assertStrContains(s.get(address, "/").body, '"from":"node, mended"')
     s.write_file(dir .. "/page.html", "<p>{answer}")
     p:expect "web runs again, on port %d+"
     lu.assertStrContains(s.get(address, "/").body, "<p>{")

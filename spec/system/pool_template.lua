@@ -85,9 +85,14 @@ T["one that is stopped is killed, and what it was asked for is done without it"]
   local pool = p.new(same, { max_jobs_per_process = 1, retries = 0 })
   lu.assertEquals(pool:run(1), 1)
   local pid = template_of(pool)
+  local log, said = require "brood.log", {}
+  local warn = log.warn
+  log.warn = function(text) table.insert(said, text) end
   posix.kill(pid, 19)
   run(pool, 4)
+  log.warn = warn
   lu.assertFalse(s.alive(pid))
+  lu.assertStrContains(table.concat(said, "\n"), pool.crew.name .. " template does not answer: KILL")
 end
 
 T["five hundred lives leave no descriptor in the master, nor in the template"] = function()

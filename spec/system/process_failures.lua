@@ -30,7 +30,9 @@ return {
 
   ["no such program"] = function()
     fails({ command = { "/no/such" } }, "ENOENT", "such: ", "exec /no/such", "No such file or directory")
-    fails({ command = { "no-such-program" } }, "ENOENT", "exec no-such-program")
+    local path = os.getenv "PATH"
+    fails({ command = { "no-such-program" } }, "ENOENT", "exec no-such-program", (" (not in PATH: %s)"):format(path))
+    fails({ command = { "no-such-program" }, env = { PATH = "/no:/where" } }, "ENOENT", "(not in PATH: /no:/where)")
   end,
 
   ["a file that may not be executed, or is a folder"] = function()

@@ -1,6 +1,7 @@
 --- How a forwarded request ends when one of the two sides does not go on: never with half an answer that looks whole.
 local lu = require "luaunit"
 local s = require "spec.support"
+local h = require "spec.support.http"
 local r = require "spec.support.relay"
 
 local GET = r.head("GET", "/")
@@ -218,6 +219,45 @@ return {
     client:close()
     up:receive_all(5)
     program:expect "failed /: closed sent client"
+  end,
+
+  ["a client that goes in the midst of its body is let go of at once, and nothing is owed any more"] = function()
+    for _, method in ipairs { "close_reset", "shutdown" } do
+      local behind = s.listen(s.temp_dir() .. "/up")
+      local address, program = h.serve(([[
+        if req.path == "/look" then
+          collectgarbage()
+          return res:finish(tostring((server:counts())))
+        end
+        local ok, err = forward(req, res, { address = %q })
+        print("failed", err.client, res:_open())
+      ]]):format(behind.address), nil, 'local forward = require "brood.proxy.forward"')
+      local client = s.connect(address)
+      client:send(r.head("POST", "/", "Content-Length: 9\r\n") .. "x")
+      local up = behind:accept()
+      up:receive "\r\n\r\nx"
+      client.handle[method](client.handle)
+      program:expect "failed\ttrue\tfalse\n"
+      lu.assertEquals(s.get(address, "/look").body, "1")
+      lu.assertNotStrContains(program:stderr(), "unfinished")
+    end
+  end,
+
+  ["a body that drips is not forwarded for ever: 408, and the server behind is let go of"] = function()
+    local client, up = asked("timeout = false", r.head("POST", "/", "Content-Length: 100000\r\n"),
+      "{ body_timeout = 0.1 }")
+    local response
+    require("brood").async(function()
+      response = client:response()
+    end)
+    s.wait(function()
+      if not response then
+        client:send "x"
+      end
+      return response
+    end, 20 * s.slow)
+    lu.assertEquals(response.status, 408)
+    up:receive_all()
   end,
 
   ["a client that only ended its side gets an answer that comes soon"] = function()

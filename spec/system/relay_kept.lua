@@ -93,6 +93,31 @@ return {
     s.wait(function() return kept(address) == 0 end)
   end,
 
+  ["what its server says unasked is nobody's answer, though it comes when the next request does"] = function()
+    local stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+    local gate = s.temp_dir() .. "/gate"
+    local address, behind, program = pair("", ([[
+      local uv = require "luv"
+      local inner = forward
+      forward = function(req, ...)
+        if req.path == "/held" then
+          print "held"
+          while not uv.fs_stat(%q) do uv.sleep(1) end -- the loop stands still
+        end
+        return inner(req, ...)
+      end
+    ]]):format(gate))
+    local client, up = once(address, behind)
+    client:send(r.head("GET", "/held"))
+    program:expect "held\n"
+    up:send(stray)
+    s.write_file(gate, "")
+    local second = behind:accept()
+    second:receive "\r\n\r\n"
+    second:send(r.answer "own")
+    lu.assertEquals(client:response().body, "own")
+  end,
+
   ["one at rest is closed after a while, sooner where its server says so"] = function()
     local address, behind = pair()
     local _, up = once(address, behind, r.answer("x", "Keep-Alive: timeout=2, max=9\r\n"))

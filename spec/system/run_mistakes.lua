@@ -79,7 +79,8 @@ return c]], "brood.lua: workers: expected a whole number from 1 to 65535, got 0"
 
   ["a key that comes later is refused by name, never ignored"] = function()
     for name, value in pairs { token = "'x'", eval = "false" } do
-      local code, text = config(("{ app = 'app.lua', control = { address = 'unix:c.sock', %s = %s } }"):format(name, value))
+      local code, text = config(("{ app = 'app.lua', control = { address = 'unix:c.sock', %s = %s } }")
+        :format(name, value))
       lu.assertEquals(code, 1, name)
       lu.assertStrContains(text, ("'control.%s' is not available yet"):format(name))
     end

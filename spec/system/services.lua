@@ -10,6 +10,10 @@ local T = {}
 
 local start = services.start
 
+local function times(text, pattern)
+  return (select(2, text:gsub(pattern, "")))
+end
+
 -- ---- start ----------------------------------------------------------------------------------------------------------
 
 T["a config with services and nothing else is a config"] = function()
@@ -77,6 +81,8 @@ T["one that fails once keeps those after it from starting, and the rest goes on"
   lu.assertEquals(master:services("other").state, "ready")
   lu.assertEquals(master:count "web", 0)
   lu.assertStrContains(master:log(), "migrate ended with status 3")
+  lu.assertStrMatches(master:log(), ".*warn +%[%d+%] web waits for migrate, which has failed\n.*")
+  lu.assertStrContains(master:log(), "services: 1 of 3 run (faulted: migrate, web)\n")
   local status, body = master:ask "/health"
   lu.assertEquals(status, 503)
   lu.assertStrContains(body.reason, "service migrate is faulted")
@@ -96,7 +102,30 @@ T["a service that cannot start is faulted, tells why, and keeps no cluster from 
   lu.assertEquals(master:services("late").state, "faulted")
   lu.assertStrContains(master:services("late").error, "0.2 s")
   lu.assertEquals(master:count "late begin", 2)
-  lu.assertStrContains(master:log(), "services: 0 of 2 run")
+  lu.assertStrContains(master:log(), "services: 0 of 2 run (faulted: api, late)\n")
+  local text = "warn +%[%d+%] api: its start has failed: exec no%-such%-program: [^\n]* %(not in PATH: "
+  lu.assertEquals({ times(master:log(), text), times(master:log(), "no%-such%-program") }, { 1, 1 })
+  lu.assertEquals(times(master:log(), "warn +%[%d+%] late: faulted after 2 failed starts: "), 1)
+  lu.assertEquals(times(master:log(), "was not ready within"), 1)
+  master:over "TERM"
+end
+
+T["one that has done what it was there for is told of as done"] = function()
+  local master = start([[services = {
+    m = { command = { "true" }, restart = false }, after_it = { command = noting "db", after = "m" },
+  }]]):started()
+  lu.assertStrContains(master:log(), "services: 1 of 2 run (done: m)\n")
+  master:over "TERM"
+end
+
+T["a service that cannot be started when it is asked for is told of once"] = function()
+  local master = start([[services = {
+    api = { command = { "sh", "-c", "exit 3" }, port = true, attempts = 2, autostart = false },
+  }, proxy = { listen = "127.0.0.1:0", workers = 1, routes = { ["/"] = "api" } }]]):started()
+  local place = master:log():match "workers serve (%S+)"
+  lu.assertEquals(require("brood.http").get("http://" .. place .. "/").status, 503)
+  lu.assertEquals(times(master:log(), "warn +%[%d+%] api: faulted after 2 failed starts: it ended with status 3"), 1)
+  lu.assertEquals(times(master:log(), "ended with status 3"), 1)
   master:over "TERM"
 end
 
@@ -275,6 +304,10 @@ end
 T["an essential service that cannot start ends the master's start"] = function()
   local master = ends_with("exit 5", 5, ", port = " .. services.free_port() .. ", attempts = 2")
   lu.assertNil(master:log():find("workers serve", 1, true))
+  local log = master:log()
+  lu.assertStrContains(log, "job: it is essential, and is faulted: the master stops (faulted after 2 failed starts: it "
+    .. "ended with status 5")
+  lu.assertEquals(times(log, "status 5"), 1)
   lu.assertStrContains(ends_with("sleep 9", 1, ", ready = 'notify', timeout = 0.1, attempts = 1"):log(), "is faulted")
 end
 

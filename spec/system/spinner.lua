@@ -61,6 +61,24 @@ return {
     lu.assertIs(spinner:get "api", service)
   end,
 
+  ['with port = "socket" nobody connects to see whether it is ready'] = function()
+    local spinner = sp.new()
+    local path, lines = sp.journal()
+    local server = sp.server(([[
+      local pipe = uv.new_pipe(false)
+      assert(pipe:bind(where))
+      assert(pipe:listen(8, function()
+        local file = io.open(%q, "a")
+        file:write "somebody\n"
+        file:close()
+        os.exit(1)
+      end))
+      brood.sleep(60)
+    ]]):format(path))
+    lu.assertIsString(spinner:start { name = "once", command = server, port = "socket" })
+    s.remains(function() return not lines()[1] and spinner:get("once").state == "ready" end, 0.1)
+  end,
+
   ['port = "socket" is the path of a Unix socket, which is gone with the service'] = function()
     local spinner = sp.new()
     local path = spinner:start { name = "api", command = sp.server(), port = "socket" }
@@ -197,6 +215,12 @@ return {
     raises("unknown option 'health.pth'", function() spinner:start { command = { "x" }, health = { pth = "/" } } end)
     raises("a table of options or the name", function() spinner:start(5) end)
     raises("spinner:stop: call it with a colon", function() spinner.stop "x" end)
+    raises("must be two ports, the lower one first (like {7000, 7999}), got {7010, 7000}",
+      function() require("brood.spinner").new { ports = { 7010, 7000 } } end)
+    for _, name in ipairs { "stop", "get", "touch", "restart" } do
+      raises("spinner:" .. name .. ": the name of a service is needed, got nothing",
+        function() local _ = spinner[name](spinner) return _ end)
+    end
     raises("unknown option 'ready.prt'", function() spinner:start { command = { "x" }, ready = { prt = 1 } } end)
   end,
 

@@ -131,6 +131,24 @@ return {
     lu.assertEquals(#table.concat(lines(), " "):gsub("[^b]", ""), 1)
   end,
 
+  ["one that does not end keeps those behind it for its timeout only; with a port or `ready` it is not waited for"] =
+    function()
+      local path, lines = sp.journal()
+      local spinner = supervised {
+        { name = "stays", port = false, restart = false, timeout = 0.3, command = { "sleep", "60" } },
+        { name = "says", port = false, restart = false, ready = "spawn", command = { "sleep", "60" } },
+        { name = "listens", restart = false, command = sp.server() },
+        member(path, "api", 0, { after = { "says", "listens" } }), member(path, "late", 0, { after = "stays" }),
+      }
+      lu.assertTrue(spinner:get("api"):start())
+      lu.assertEquals({ spinner:get("says").state, spinner:get("listens").state }, { "ready", "ready" })
+      local warnings = require("spec.support.logged")(function()
+        lu.assertTrue(spinner:get("late"):start())
+      end)
+      lu.assertStrContains(warnings, "stays still runs after its timeout of 0.3 s: those after it are started")
+      lu.assertEquals({ spinner:get("stays").state, lines() }, { "ready", { "+api", "=api", "+late", "=late" } })
+    end,
+
   ["one that fails at its one thing keeps those behind it from starting"] = function()
     local path, lines = sp.journal()
     local spinner = supervised {

@@ -32,6 +32,22 @@ return {
     lu.assertEquals(spinner:get("x").last_exit.why, "start")
   end,
 
+  ["a script that is not there fails the start at once and by name, and is run by the next start once it is there"] =
+    function()
+      local spinner = sp.new()
+      local path = s.temp_dir() .. "/nope.lua"
+      local began, runs = require("brood.clock").now(), 0
+      local call = p.call(spinner, "start", { name = "x", script = path, port = false, monitor = false })
+      spinner:get("x"):on("exit", function() runs = runs + 1 end)
+      p.answered(call)
+      lu.assertEquals({ call.err.code, tostring(call.err), runs }, { "ENOENT", "x: there is no script " .. path, 0 })
+      lu.assertTrue(require("brood.clock").now() - began < 0.1 * s.slow)
+      local file = io.open(path, "w")
+      file:write 'require("brood").sleep(60)'
+      file:close()
+      lu.assertTrue(spinner:start "x")
+    end,
+
   ["an attempt that succeeds is a start like any other"] = function()
     local spinner = sp.new()
     local server = sp.server()

@@ -123,9 +123,28 @@ return {
     lu.assertEquals(spinner:start { name = "one", command = sp.server() }, range[2])
     local _, err = spinner:start { name = "two", command = sp.server(), attempts = 1 }
     lu.assertEquals(err.code, "EADDRINUSE")
-    lu.assertStrContains(err.message, ("no port of {%d, %d} is free (%d by one, 1 by other programs): give `ports` a "
-      .. "wider range"):format(range[1], range[2], range[2]))
+    lu.assertStrContains(err.message, ("no port of {%d, %d} is free: this spinner's own services have %d by one; other "
+      .. "programs have %d by "):format(range[1], range[2], range[2], range[1]))
+    lu.assertStrContains(err.message, (", pid %d: give `ports` a wider range"):format(uv.os_getpid()))
     other:close()
+  end,
+
+  ["where all ports are taken a start fails at once, and the next one tries again"] = function()
+    local range = sp.ports(80, 1)
+    local spinner = sp.new { ports = range }
+    spinner:start { name = "one", command = sp.server() }
+    local attempts = 0
+    local took = require("brood.spinner.ports").take
+    require("brood.spinner.ports").take = function(...) attempts = attempts + 1 return took(...) end
+    local _, err = spinner:start { name = "two", command = sp.server() }
+    require("brood.spinner.ports").take = took
+    lu.assertEquals({ attempts, err.code, spinner:get("two").state }, { 1, "EADDRINUSE", "stopped" })
+    lu.assertStrContains(err.message, ("two: no port of {%d, %d} is free: this spinner's own services have %d by one: "
+      .. "stop one of them, or give `ports` a wider range"):format(range[1], range[1], range[1]))
+    local _, other = sp.new({ ports = range }):start { name = "three", command = sp.server() }
+    lu.assertStrContains(other.message, ("others in this process have %d by one: give `ports`"):format(range[1]))
+    spinner:stop "one"
+    lu.assertEquals(spinner:start "two", range[1])
   end,
 
   ["a port is free again when its service is stopped, and the one that it had is taken again at a restart"] = function()
@@ -148,9 +167,58 @@ return {
     lu.assertEquals(spinner:get("x").listening, "[::1]:" .. port)
   end,
 
-  ["an attempt that failed is followed by one on another port"] = function()
+  ["an attempt that did not listen in time is followed by one on another port"] = function()
     local range = sp.ports(0, 3)
     local spinner = sp.new { ports = range }
+    lu.assertEquals(spinner:start { name = "x", timeout = 0.5 * s.slow, command = sp.server(([[
+      if tonumber(where) == %d then brood.sleep(60) end
+      listen()
+    ]]):format(range[1])) }, range[1] + 1)
+  end,
+
+  ["a program that ends with an error keeps its port, so that it is where it was once it is mended"] = function()
+    local range = sp.ports(60, 3) -- nobody has had them before: nothing is left on them
+    local spinner = sp.new { ports = range }
+    local path, lines = sp.journal()
+    local command = sp.server(([[
+      local file = io.open(%q, "a")
+      file:write(where, "\n")
+      file:close()
+      if not io.open(%q) then os.exit(1) end
+      listen()
+    ]]):format(path, path .. ".mended"))
+    local _, err = spinner:start { name = "x", command = command, attempts = 2 }
+    lu.assertEquals(err.code, "exit")
+    s.write_file(path .. ".mended", "")
+    lu.assertEquals(spinner:restart "x", range[1])
+    local first = tostring(range[1])
+    lu.assertEquals(lines(), { first, first, first })
+  end,
+
+  ["an attempt that ended with an error while its port was in use is followed by one on another port"] = function()
+    local range = sp.ports(70, 3)
+    local spinner = sp.new { ports = range }
+    -- As by a program without SO_REUSEADDR: the side that closes first keeps the port for a minute.
+    local server, accepted = uv.new_tcp(), false
+    assert(server:bind("127.0.0.1", range[1]))
+    assert(server:listen(1, function()
+      local conn = uv.new_tcp()
+      server:accept(conn)
+      conn:read_start(function(_, data)
+        if not data then conn:close() end
+      end)
+      conn:shutdown(function() accepted = true end)
+    end))
+    local client = uv.new_tcp()
+    client:connect("127.0.0.1", range[1], function()
+      client:read_start(function(_, data)
+        if not data and not client:is_closing() then client:close() end
+      end)
+    end)
+    s.wait(function() return accepted and client:is_closing() end)
+    local closed = false
+    server:close(function() closed = true end)
+    s.wait(function() return closed end)
     lu.assertEquals(spinner:start { name = "x", command = sp.server(([[
       if tonumber(where) == %d then os.exit(1) end
       listen()

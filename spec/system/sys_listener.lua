@@ -54,6 +54,37 @@ T["a port in use is told with the way to find out by whom"] = function()
     :format(address, address:match ":(%d+)$"))
 end
 
+T["a Unix socket in use is told with who has it, or with the way to find out where that has gone"] = function()
+  local path = s.temp_dir() .. "/sock"
+  local first = assert(listen("unix:" .. path))
+  local _, err = listen("unix:" .. path)
+  lu.assertStrMatches(err.message, ("cannot listen on unix:%s: Address already in use by [^()]+ %%(pid %d%%)"):format(
+    path:gsub("%p", "%%%0"), require("luv").os_getpid()))
+  first:close()
+  -- Listened to by one that has passed it on and gone.
+  local script = s.write_file("pass.py", [[
+import os, socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.bind(sys.argv[1])
+sock.listen(8)
+pid = os.fork()
+if pid == 0:
+    os.close(1)
+    while True:
+        sock.accept()
+print(pid)
+]])
+  path = s.temp_dir() .. "/passed"
+  local out = io.popen(("exec python3 %s %s </dev/null"):format(script, path))
+  local pid = out:read "*n"
+  out:close()
+  _, err = listen("unix:" .. path)
+  require("luv").kill(pid, "sigkill")
+  os.remove(path)
+  lu.assertEquals(err.message, ("cannot listen on unix:%s: Address already in use (ss -lxp | grep %s shows by whom)")
+    :format(path, path))
+end
+
 T["ipv6only leaves v4 free"] = function()
   local l, err = listen("[::]:0", { ipv6only = true })
   if not l then

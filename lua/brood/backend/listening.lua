@@ -2,6 +2,7 @@
 --- connection for a request; or on its port. It waits, and starts nothing.
 local clock = require "brood.clock"
 local timer = require "brood.timer"
+local unix_listeners = require "brood.unix_listeners"
 local uv = require "luv"
 
 local M = {}
@@ -68,34 +69,7 @@ end
 
 -- ---- Unix sockets ----
 
-local ACCEPTS = "^%x+: %x+ %x+ 00010000 " -- __SO_ACCEPTCON
-
---- Whether somebody listens on the socket, as the kernel's list of sockets has it.
----@param path string
----@return boolean
-function M.listens(path)
-  local file = io.open("/proc/net/unix", "r")
-  if not file then
-    return false
-  end
-  local text = file:read "*a"
-  file:close()
-  local at = 1
-  while true do
-    local from, to = text:find(" " .. path .. "\n", at, true)
-    if not from then
-      return false
-    end
-    local line = from
-    while line > 1 and text:byte(line - 1) ~= 10 do
-      line = line - 1
-    end
-    if text:sub(line, to):find(ACCEPTS) then
-      return true
-    end
-    at = to
-  end
-end
+M.listens = unix_listeners.listens
 
 -- A program in a network namespace of its own is in another list.
 local function look_at_socket(path)

@@ -12,6 +12,7 @@ local paths = require "brood.rules.path"
 local programs = require "brood.rules.programs"
 local rights_of = require "brood.cluster.rights"
 local unhooked = require "brood.rules.unhooked"
+local unrouted = require "brood.rules.unrouted"
 local uv = require "luv"
 
 ---@class brood.Found: brood.Mistake
@@ -391,6 +392,9 @@ function M.look(config, origins)
   end
   for _, name in ipairs(kinds.sorted_keys(type(config.backends) == "table" and config.backends or {})) do
     at(kinds.join("backends", name) .. "."):backend(config.backends[name], config)
+  end
+  for _, advice in ipairs(unrouted(config)) do
+    top:note(advice.key, "%s", advice.text)
   end
   if config.proxy then
     for i, entry in ipairs(config.proxy.listen or {}) do

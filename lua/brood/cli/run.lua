@@ -30,7 +30,7 @@ local function report(master)
       table.concat(master.listeners:addresses(options.name), ", ")))
   end
   if master.programs then
-    log.info(("services: %d of %d run"):format(master.programs:count()))
+    log.info("services: " .. (master.programs:summary()))
   end
   if master.control then
     log.info("control: " .. master.control.address)

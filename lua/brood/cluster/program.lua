@@ -20,6 +20,7 @@ local QUICK = 2 -- seconds that one which serves nobody yet has before KILL
 -- more it may still be busy with its start: most that cannot serve end before. The others of that kind are then
 -- believed at once, as long as none of them ends that young.
 local PROOF, BUSY, LOOK = 1, 4, 0.1
+local SILENT = 5 -- seconds after which it is worth a line that one has not said its word
 
 local M = {}
 
@@ -48,6 +49,12 @@ end
 local texts = {
   notify = "it has not sent READY=1 to NOTIFY_SOCKET",
   line = 'it has not said {"ready": true} on BROOD_CHANNEL_FD',
+}
+
+local silent = {
+  notify = "has not said READY=1 yet",
+  line = 'has not said {"ready": true} yet',
+  channel = "is not ready yet",
 }
 
 local function where(how)
@@ -126,9 +133,34 @@ local function await(member, process)
   end
 end
 
-local function watch_start(member, process)
+-- Its author may not know that it has to say anything: of each cluster one is told of before start_timeout is over.
+local function tell_silence(self, member, process)
+  local generation, silence = member.generation, nil
+  local o = generation.options
+  local wait = math.min(SILENT, o.start_timeout and o.start_timeout / 2 or SILENT)
+  process:on("starting", function()
+    silence = timer.after(wait, function()
+      if generation.told_silence then
+        return
+      end
+      generation.told_silence = true
+      log.info(("%s: worker %d runs, and %s (%s)"):format(self.name, member.id, silent[o.ready],
+        o.start_timeout and ("start_timeout %g s"):format(o.start_timeout) or "there is no start_timeout"))
+    end):unref()
+  end)
+  for _, event in ipairs { "ready", "stopping", "stopped" } do
+    process:on(event, function()
+      if silence then
+        silence:cancel()
+        silence = nil
+      end
+    end)
+  end
+end
+
+local function watch_start(self, member, process)
   if own_word(member.generation.options.ready) then
-    return
+    return tell_silence(self, member, process)
   end
   local give_up
   process:on("starting", function()
@@ -159,7 +191,7 @@ end
 function M.make(self, member)
   member.is_program = true
   local process = new_process(self, member)
-  watch_start(member, process)
+  watch_start(self, member, process)
   process:on("stopping", function()
     member.pid = process.pid
     if member.ready_at then

@@ -1,6 +1,7 @@
 --- A script's own cluster: the class that a master's are of as well, with what only a script asks of one, and the
 --- events that tell the script what a master's log tells an operator. Its sockets are cluster.door's.
 local door = require "brood.cluster.door"
+local ours = require "brood.ours"
 local restart = require "brood.cluster.restart"
 local signals = require "brood.signals"
 local task = require "brood.task"
@@ -142,10 +143,14 @@ end
 ---@param options table as cluster.options makes them
 ---@return brood.Cluster
 function M.new(room, options)
-  for name, method in pairs(Calls) do
-    room.class[name] = method
+  if room.live.state ~= state then
+    ours.guard(Calls, "cluster", { "restart", "each", "kill" }, room.is_one, room.is_foreign)
+    ours.guard(Calls, "cluster", { "address" }, room.is_one) -- an after_fork hook may well ask for it
+    for name, method in pairs(Calls) do
+      room.class[name] = method
+    end
+    room.live.state = state
   end
-  room.live.state = state
   local access_log = options.access_log
   options.access_log, options.sockets = nil, door.no_sockets()
   local self = assert(room.make(options))

@@ -128,7 +128,7 @@ function Proxy:leave(name, done)
   timer.after(M.LINGER, look) -- others than the proxy may have asked for its port
 end
 
-local CODES = { timeout = "start_timeout", stopped = "stopped", backlog = "backlog" }
+local CODES = { timeout = "start_timeout", stopped = "stopped", backlog = "backlog", turn_timeout = "turn_timeout" }
 
 -- Whoever waits is told what it means for the request; the reason is in the log already.
 local function cannot_start(name, err)
@@ -163,41 +163,80 @@ end
 ---@field waits? brood.BackendTicket
 ---@field answer? fun(err: brood.Error?, value: any)
 ---@field given_back? boolean
+---@field limit? brood.Timer while it waits
 
 local function nobody_waits()
   return E.new("closed", "nobody waits for it any more")
 end
 
+local function has_ready(backend)
+  for _, program in pairs(backend.slots) do
+    if program.was_ready and not program.asked then
+      return true
+    end
+  end
+  return false
+end
+
+-- Others have the programs, for longer than a target may take to answer: this one is told so. (A start has a limit of
+-- its own.)
+local function limit_wait(backend, ticket, seconds)
+  ticket.limit = seconds and timer.after(seconds, function()
+    local waits, answer = ticket.waits, ticket.answer
+    ticket.limit = nil
+    if not waits then
+      return
+    elseif not has_ready(backend) then
+      return limit_wait(backend, ticket, seconds)
+    elseif waits:cancel() then
+      ticket.waits, ticket.answer = nil, nil
+      answer(cannot_start(backend.name, E.new("turn_timeout", "no turn within %g s", seconds)))
+    end
+  end) or nil
+end
+
+local function no_limit(ticket)
+  if ticket.limit then
+    ticket.limit:cancel()
+    ticket.limit = nil
+  end
+end
+
 -- Wait for a turn; who has had one that came to nothing waits before all others.
-local function wait_for(backend, ticket, before, done)
+local function wait_for(backend, ticket, seconds, before, done)
   if ticket.given_back then
     return done(nobody_waits())
   end
   ticket.answer = done
   ticket.waits = crew.acquire(backend, function(err, lease)
     ticket.lease, ticket.waits, ticket.answer = lease, nil, nil
+    no_limit(ticket)
     if err then
       return done(cannot_start(backend.name, err))
     end
     done(nil, { address = lease.address })
   end, before)
+  if ticket.waits and not ticket.waits.over then
+    limit_wait(backend, ticket, seconds)
+  end
 end
 
-local function reach_backend(backend, ticket, failed)
+local function reach_backend(backend, ticket, seconds, failed)
   return task.run(nil, "proxy", function(done)
     if failed and failed.lease then
       local lease = failed.lease
       failed.lease = nil
       return lease:fail(function()
-        wait_for(backend, ticket, true, done)
+        wait_for(backend, ticket, seconds, true, done)
       end)
     end
-    wait_for(backend, ticket, false, done)
+    wait_for(backend, ticket, seconds, false, done)
   end)
 end
 
 local function give_back(ticket, ok)
   local lease, waits, answer = ticket.lease, ticket.waits, ticket.answer
+  no_limit(ticket)
   ticket.lease, ticket.waits, ticket.answer, ticket.given_back = nil, nil, nil, true
   if lease and ok then
     lease:release()
@@ -246,7 +285,7 @@ local function reach_named(self, caller, name, number, suspect, failed)
   if former then
     tickets[failed] = nil
   end
-  local lease, err = reach_backend(backend, ticket, former)
+  local lease, err = reach_backend(backend, ticket, (self.master.config.proxy or {}).timeout, former)
   if not lease then
     tickets[number] = nil
   end

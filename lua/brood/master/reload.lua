@@ -190,8 +190,9 @@ local function tell(self, began, err, replaced)
   local workers = ("%s %s"):format(count(replaced, "worker"), replaced == 1 and "is" or "are")
   remember(self.master, err, replaced)
   if err and err == self.service_failure then
+    local _, others = self.master.programs:summary() -- (why, the log has told)
     log.error(("reloaded in %.2f s: %s new, but not all services are ready: %s"):format(clock.now() - began, workers,
-      err.message))
+      others or err.message))
   elseif err then
     log.error(("the reload was halted, %s new, the others go on: %s"):format(workers, err.message))
   else

@@ -12,6 +12,7 @@ local lazy = require "brood.lazy"
 local log = require "brood.log"
 local merged = require "brood.rules.merged"
 local named = require "brood.spinner.named"
+local outcome = require "brood.spinner.outcome"
 local room = require "brood.spinner.room"
 local signals = require "brood.signals"
 local spinner = require "brood.spinner"
@@ -205,14 +206,16 @@ end
 
 -- ---- an end of one --------------------------------------------------------------------------------------------------
 
-local function end_master(self, entry, status, how)
+local function end_master(self, entry, status, how, why)
   local master = self.master
   if master.state ~= "starting" and master.state ~= "ready" or self.closing then
-    return
+    return false
   end
   master.exit_status = status
-  log.error(("%s: it is essential, and %s: the master stops"):format(entry.name, how))
+  log.error(("%s: it is essential, and %s: the master stops%s"):format(entry.name, how,
+    why and (" (%s)"):format(why) or ""))
   master:quit(function() end)
+  return true
 end
 
 --- A run of one has ended. One that is essential is not started again.
@@ -228,13 +231,18 @@ function Services:ended(entry, code, signal)
   end
 end
 
---- One is faulted.
+--- One is faulted: the log tells why, once.
 ---@param entry brood.MasterService
-function Services:faulted(entry)
+---@param err brood.Error
+function Services:faulted(entry, err)
   local last = entry.service.last_exit
-  if entry.options.essential then
-    local code = last and not last.signal and last.code or 1
-    end_master(self, entry, code ~= 0 and code or 1, "is faulted")
+  local code = last and not last.signal and last.code or 1
+  local ends = entry.options.essential and end_master(self, entry, code ~= 0 and code or 1, "is faulted",
+    outcome.without_name(entry, err))
+  if not ends then
+    local before = rawget(err, "waits_for")
+    log.warn(before and ("%s waits for %s, which %s"):format(entry.name, before,
+      err.code == "stopped" and "was stopped" or "has failed") or err.message)
   end
 end
 
@@ -290,7 +298,7 @@ function Services:hurry()
     return cut_short(self)
   end
   each_backwards(self, function(service)
-    service:hurry(signals.number(service.options.stop_signal or "TERM"), QUICK)
+    service:hurry(signals.number(service.options.stop_signal or "TERM"), QUICK, "a quick stop")
     service:begin_stop()
   end)
 end
@@ -357,17 +365,31 @@ function Services:trouble()
   end
 end
 
---- How many of those that are to run do, and how many these are.
----@return integer running, integer wanted
-function Services:count()
-  local running, wanted = 0, 0
+--- How many of those that are to run do, which do not, and how these are.
+---@return string "1 of 3 run (faulted: api; done: migrate)"
+---@return string? others "faulted: api; done: migrate"
+function Services:summary()
+  local running, wanted, others, names = 0, 0, {}, {}
   for _, entry in ipairs(self.list) do
     if entry:is_wanted() then
       wanted = wanted + 1
-      running = running + (entry.state == "ready" and 1 or 0)
+      local service = entry.service
+      local how = service and service.finished and entry.state == "stopped" and "done" or entry.state
+      if how == "ready" then
+        running = running + 1
+      elseif names[how] then
+        table.insert(names[how], entry.name)
+      else
+        names[how] = { entry.name }
+        others[#others + 1] = how
+      end
     end
   end
-  return running, wanted
+  for i, how in ipairs(others) do
+    others[i] = ("%s: %s"):format(how, table.concat(names[how], ", "))
+  end
+  local rest = others[1] and table.concat(others, "; ")
+  return ("%d of %d run%s"):format(running, wanted, rest and (" (%s)"):format(rest) or ""), rest
 end
 
 --- What runs, as plain values, by name.
@@ -393,7 +415,7 @@ function M.new(master)
   local self = setmetatable({ master = master, list = {}, entries = {} }, Services)
   self.streams = streams.new(master)
   self.spinner = spinner.make({}, {
-    supervised = true, directory = master.config.working_directory,
+    supervised = true, tells_faults = true, directory = master.config.working_directory,
     process = function(service)
       return self.streams:of(service)
     end,

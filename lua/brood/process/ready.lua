@@ -1,13 +1,17 @@
 --- Readiness: when a started child counts as ready. Each kind is a function
 --- (run, done) that calls done() once the child is, done(err) when it cannot
 --- become it, and returns a function that gives up waiting.
+local clock = require "brood.clock"
 local E = require "brood.error"
 local probe = require "brood.process.probe"
 local timer = require "brood.timer"
+local unix_listeners = require("brood.lazy").room "brood.unix_listeners"
+local uv = require "luv"
 
 local M = {}
 
 local FIRST, LONGEST = 0.005, 0.1 -- seconds between two looks
+local UNSEEN = 0.25 -- seconds for which a socket is there that nobody seems to listen on: then it is tried
 
 -- Look again and again, less and less often, until look(found) succeeds or waiting is given up.
 local function poll(look, done)
@@ -41,6 +45,24 @@ local function answers(target)
   end
 end
 
+-- A connection that only looks would be a request to some programs, and one that has failed.
+local function listens(target)
+  local answering, seen = answers(target), nil
+  return function(found)
+    local stat = uv.fs_stat(target.socket)
+    if not stat or stat.type ~= "socket" then
+      return found(false)
+    elseif unix_listeners.listens(target.socket) then
+      return found(true)
+    end
+    seen = seen or clock.now()
+    if clock.now() - seen < UNSEEN then
+      return found(false)
+    end
+    answering(found)
+  end
+end
+
 M.target = require("brood.rules.ready_place").target
 
 --- Somebody else may have the port already; then its answers would pass for the child's.
@@ -63,7 +85,8 @@ function M.wait(ready, run, done)
     done()
     return function() end
   elseif type(ready) == "table" then
-    return poll(answers(M.target(ready)), done)
+    local target = M.target(ready)
+    return poll((target.socket and not target.path and listens or answers)(target), done)
   end
   -- "channel" and "notify": the child's own word, which brood.process passes on
   run.on_ready = done

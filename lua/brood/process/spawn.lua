@@ -15,6 +15,7 @@ local ready = require "brood.process.ready"
 local signals = require "brood.signals"
 local stdio = require "brood.process.stdio"
 
+local programs = lazy.room "brood.files"
 local input = lazy.room "brood.process.input"
 local notify_protocol = lazy.room "brood.process.notify"
 local output = lazy.room "brood.process.output"
@@ -213,6 +214,15 @@ function M.abandon(run, files)
   end
 end
 
+-- A name without a folder was looked for.
+local function why_missing(o)
+  local name, env = o.command[1], type(o.env) == "table" and o.env or {}
+  if name:find("/", 1, true) or programs.program(name, o.cwd or ".", env) then
+    return "" -- a script whose interpreter is missing, or its directory
+  end
+  return (" (not in PATH: %s)"):format(env.PATH or env.PATH == nil and os.getenv "PATH" or "there is none")
+end
+
 local function start_program(self, run, files, id)
   local o = self.options
   local fds = files.fds
@@ -232,6 +242,9 @@ local function start_program(self, run, files, id)
     new_group = run.grouped, session = o.session, death_signal = o.survive and 0 or o.stop_signal,
     listen_pid = o.sockets ~= nil,
   }
+  if err and err.code == "ENOENT" and not o.program and err.message:find("^exec ") then
+    err = E.new("ENOENT", "%s%s", err.message, why_missing(o))
+  end
   return proc, err
 end
 

@@ -11,6 +11,7 @@ local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
 local fork = require "brood.fork"
+local log = require "brood.log"
 local message = require "brood.message"
 local Process = require "brood.process"
 local timer = require "brood.timer"
@@ -68,6 +69,7 @@ local function watch(self)
     self.watching = timer.patience(PATIENCE, function()
       self.watching = nil
       if self.process then
+        log.warn(("%s does not answer: KILL"):format(self.name))
         self.process:kill_now()
       end
     end)

@@ -27,6 +27,8 @@ local SOON, LATER = 1, 5 -- seconds
 -- By the code of an error: status, what is said of the target, when to come back.
 local known = {
   backlog = { 503, "busy: too many requests wait for '%s'", SOON },
+  turn_timeout = { 503, "busy: '%s' has had no time for this request", SOON },
+  no_files = { 503, "busy: no more connections can be opened to '%s'", SOON },
   closed = { 502, "bad gateway: '%s' has gone away" },
   connect = { 502, "bad gateway: '%s' cannot be reached" },
   bad_answer = { 502, "bad gateway: what '%s' has answered cannot be understood" },

@@ -80,13 +80,16 @@ local function may_repeat(req, err, repeated)
   return not repeated and err.code == "closed" and IDEMPOTENT[req.method] ~= nil
 end
 
-local TOLD = { connect = true, closed = true, timeout = true, bad_answer = true, backlog = true }
+local TOLD = { connect = true, closed = true, timeout = true, bad_answer = true, backlog = true, turn_timeout = true }
+local NO_FILES = { EMFILE = true, ENFILE = true }
 local SECOND = 1
 
 -- What the client is told, and the log, where the master has not told it: of each target once in a second.
 function Targets:fail(target, req, res, err)
-  if err.began or err.client or not res:_open() then
+  if err.began or not res:_open() then
     return
+  elseif err.client then
+    return res:_fail(502) -- which closes: nobody is there to be told more
   end
   local name, now = target.name or target.address, clock.now()
   if TOLD[err.code] and now - (self.complained[name] or -SECOND) >= SECOND then
@@ -94,7 +97,8 @@ function Targets:fail(target, req, res, err)
     local message = err.message:gsub("^" .. name:gsub("%p", "%%%0") .. ": ", "")
     log.warn(("%s: %s %s: %s"):format(name, req.method, req.path, message))
   end
-  answers.failed(res, err.code, name)
+  -- It is we who are short of descriptors; of the target nothing is known.
+  answers.failed(res, err.code == "connect" and NO_FILES[err.reason] and "no_files" or err.code, name)
 end
 
 -- An address that stays: nobody but who listens there can help. (The workers of a cluster come and go.)
@@ -108,12 +112,19 @@ function Targets:serve_fixed(target, way, req, res)
   end
 end
 
+local function gone()
+  local err = E.new("closed", "the client has gone")
+  err.client = true
+  return err
+end
+
 -- Ask the master where the target is; it may have to be started, or be busy. Who goes away meanwhile does not wait on.
 ---@return table? lease, brood.Error? err
 function Targets:ask(target, ticket, req)
-  local line, waits = self.line, true
+  local line, waits, left = self.line, true, false
   local function cancel()
     if waits then
+      left = true
       line:order(ROOM, "release", ticket.number, true)
     end
   end
@@ -123,7 +134,7 @@ function Targets:ask(target, ticket, req)
   end)
   waits = false
   req:off("close", cancel)
-  return lease, err
+  return lease, left and not lease and gone() or err
 end
 
 -- One that all may ask at once, if it is where we know it to be.
@@ -153,6 +164,17 @@ local function has_moved()
   return E.new("connect", "it has moved meanwhile")
 end
 
+-- A program with one request at a time does not wait for a client that has yet to begin with the body it announced.
+local function await_body(req)
+  while not req:_begun() do
+    task.run(nil, "proxy", function(done)
+      if not req:_wait(done) then
+        done()
+      end
+    end)
+  end
+end
+
 -- Once: by what is known, or else by what the master says. It keeps in the ticket what the next try has to tell.
 function Targets:try(target, ticket, req, res)
   local place = self.places[target]
@@ -160,6 +182,12 @@ function Targets:try(target, ticket, req, res)
     local ok, err = serve_shared(place, ticket, req, res)
     if ok or err then
       return ok, err
+    end
+  end
+  if target.kind == "backend" then
+    await_body(req)
+    if req:_body_gone() or not res:_open() then
+      return nil, gone()
     end
   end
   self.last_ticket = self.last_ticket + 1

@@ -171,6 +171,21 @@ return function(M)
     end,
   }
 
+  -- What was given, in full: which of the two is wrong is seen by that.
+  local function wrong_ports(spec, value, path, report)
+    local words = {}
+    for i, one in ipairs(type(value) == "table" and value or {}) do
+      words[i] = i <= 3 and show(one) or i == 4 and "..." or nil
+    end
+    if not words[1] then
+      return wrong(spec, value, path, report)
+    end
+    local expected, got = M.expected(spec), ("{%s}"):format(table.concat(words, ", "))
+    report { key = path, kind = "type", problem = ("must be %s, got %s"):format(expected, got), expected = expected,
+      got = got }
+    return false
+  end
+
   kinds.ports = {
     expected = "two ports, the lower one first (like {7000, 7999})",
     many = function(spec, value, path, report)
@@ -178,7 +193,7 @@ return function(M)
       local function quiet() end
       if type(value) ~= "table" or value[3] ~= nil or not M.check(port, value[1], path, quiet)
         or not M.check(port, value[2], path, quiet) or value[1] > value[2] then
-        return wrong(spec, value, path, report)
+        return wrong_ports(spec, value, path, report)
       end
       return true, { value[1], value[2] }
     end,

@@ -127,7 +127,9 @@ M.keys = {
   },
   {
     name = "after", type = "list", single = true, of = { type = "name" },
-    doc = "the services that are started first and ready, and stopped after it", example = '{ "db" }',
+    doc = "the services that are started first and ready, and stopped after it; one that runs once (no port, no "
+      .. "ready, not always restarted) has ended, or has had its timeout",
+    example = '{ "db" }',
   },
   {
     name = "health", type = "record", fields = M.health_fields, off = true,

@@ -32,10 +32,10 @@ local function await_end(service, done)
     done(err or nil)
   end
   service:on("*", on_event)
-  if o.timeout and o.restart == "failure" then
+  if o.timeout then
     limit = timer.after(o.timeout, function()
-      log.warn(('%s still runs: those after it are started, as it seems to be there to stay (ready = "spawn" says so, '
-        .. "restart = false that its end is waited for)"):format(service.name))
+      log.warn(('%s still runs after its timeout of %g s: those after it are started, as it seems to be there to stay '
+        .. '(ready = "spawn" says so, timeout = false that its end is waited for)'):format(service.name, o.timeout))
       finish()
     end)
   end

@@ -121,7 +121,7 @@ function Life:fault(err, final)
   self.error, self.asked = err, nil
   self.final, self.fault_until = final, clock.now() + (final and 0 or self.options.fault_timeout)
   care.faulted(self)
-  if not (self.spinner.inner.quiet or self.starters) then
+  if not (self.spinner.inner.quiet or self.spinner.inner.tells_faults or self.starters) then
     log.warn(err.message) -- nobody waits who would hear of it
   end
   local starters, stoppers = self:take("starters"), self:take("stoppers")
@@ -147,7 +147,7 @@ end
 ---@param soon? boolean not before the caller could say what it listens to
 function Life:launch(kind, soon)
   self.kind, self.later, self.attempt = kind, nil, 0
-  self.finished, self.doom, self.stale = nil, nil, nil
+  self.finished, self.doom, self.stale, self.bad_port = nil, nil, nil, nil
   care.watch_files(self)
   if soon then
     self.waiting = timer.after(0, function()
@@ -209,8 +209,28 @@ local function attempts_text(self)
   return n == 1 and "its start has failed" or ("faulted after %d failed starts"):format(n)
 end
 
+-- Another attempt would be in vain. What is to run is tried again later; what is on demand, when it is asked for.
+local function give_up(self, err, why)
+  local on_demand = not self.spinner.inner.supervised or self.options.autostart == false
+  if not on_demand or why == "ever" then
+    return self:fault(err, on_demand)
+  elseif not (self.starters or self.spinner.inner.quiet) then
+    log.warn(err.message)
+  end
+  self.error, self.asked = err, nil
+  care.leave(self)
+  local starters, stoppers = self:take("starters"), self:take("stoppers")
+  self:set_state("stopped")
+  self:emit "stopped"
+  answer(starters, err)
+  answer(stoppers)
+end
+
 -- An attempt has failed.
-local function again(self, err)
+local function again(self, err, run)
+  if run.hopeless then
+    return give_up(self, err, run.hopeless)
+  end
   self.attempt = self.attempt + 1
   if self.attempt >= self.options.attempts then
     return self:fault(outcome.copy(err, ("%s: %s: %s"):format(self.name, attempts_text(self),
@@ -312,7 +332,7 @@ function Life:down(run, err)
       return rest(self, true)
     end
     self:to("failed")
-    return again(self, err)
+    return again(self, err, run)
   end
   self:to("ended")
   self.died = run

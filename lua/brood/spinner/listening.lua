@@ -171,6 +171,20 @@ function M.who(port)
   return any and owner(inodes, processes()) or nil
 end
 
+--- Whether anything is left on a port, in whatever state: connections that have ended keep it from a program that does
+--- not ask for SO_REUSEADDR.
+---@param port integer
+---@return boolean
+function M.is_in_use(port)
+  local pattern = ("\n%%s*%%d+: %%x+:%04X "):format(port)
+  for _, one in ipairs(TABLES) do
+    if (files.read(one.path) or ""):find(pattern) then
+      return true
+    end
+  end
+  return false
+end
+
 local function address(hex)
   if #hex == 8 then
     local parts = {}

@@ -4,6 +4,7 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local fork = require "brood.fork"
+local listening = require("brood.lazy").room "brood.spinner.listening"
 local uv = require "luv"
 
 local M = {}
@@ -13,6 +14,7 @@ local taken = {} ---@type table<integer, brood.Port> what services of this proce
 ---@class brood.Port
 ---@field port integer
 ---@field owner string the service
+---@field holder any whose range it is of: a spinner
 ---@field fd integer? while it is reserved
 local Port = {}
 Port.__index = Port
@@ -39,7 +41,7 @@ local function is_free(port)
   return false
 end
 
-local function try(port, owner)
+local function try(port, owner, holder)
   if taken[port] then
     return nil
   end
@@ -53,28 +55,43 @@ local function try(port, owner)
     end
     return nil
   end
-  local self = setmetatable({ port = port, owner = owner, fd = fd }, Port)
+  local self = setmetatable({ port = port, owner = owner, holder = holder, fd = fd }, Port)
   taken[port] = self
   return self
 end
 
-local function exhausted(range)
-  local ours, n = {}, 0
+local SHOWN = 4 -- ports of each kind that are named
+
+-- Who has a port that is none of this process's.
+local function stranger(port)
+  local who = listening.who(port)
+  return who and ("%d by %s, pid %d"):format(port, who.name, who.pid) or tostring(port)
+end
+
+local function exhausted(range, holder)
+  local kinds = {
+    { title = "this spinner's own services have" }, { title = "others in this process have" },
+    { title = "other programs have" },
+  }
   for port = range[1], range[2] do
-    if taken[port] then
-      n = n + 1
-      ours[#ours + 1] = n <= 5 and ("%d by %s"):format(port, taken[port].owner) or nil
+    local mine = taken[port]
+    local kind = kinds[not mine and 3 or mine.holder == holder and 1 or 2]
+    kind.count = (kind.count or 0) + 1
+    if kind.count <= SHOWN then
+      kind[kind.count] = mine and ("%d by %s"):format(port, mine.owner) or stranger(port)
     end
   end
-  local others = range[2] - range[1] + 1 - n
-  if n > 5 then
-    ours[#ours + 1] = ("%d by more services"):format(n - 5)
+  local parts = {}
+  for _, kind in ipairs(kinds) do
+    local more = (kind.count or 0) - SHOWN
+    if kind.count then
+      parts[#parts + 1] = ("%s %s%s"):format(kind.title, table.concat(kind, ", "),
+        more > 0 and (" and %d more"):format(more) or "")
+    end
   end
-  if others > 0 then
-    ours[#ours + 1] = ("%d by other programs"):format(others)
-  end
-  return E.new("EADDRINUSE", "no port of {%d, %d} is free (%s): give `ports` a wider range", range[1], range[2],
-    table.concat(ours, ", "))
+  local cure = not kinds[2].count and not kinds[3].count and "stop one of them, or give" or "give"
+  return E.new("EADDRINUSE", "no port of {%d, %d} is free: %s: %s `ports` a wider range", range[1], range[2],
+    table.concat(parts, "; "), cure)
 end
 
 --- A port of the range that nobody has: the wanted one where that is so, else the lowest.
@@ -82,26 +99,27 @@ end
 ---@param owner string
 ---@param wanted? integer
 ---@param avoid? table<integer, true> only where there is no other
+---@param holder? any who gives the ports of that range
 ---@return brood.Port? port, brood.Error? err
-function M.take(range, owner, wanted, avoid)
+function M.take(range, owner, wanted, avoid, holder)
   avoid = avoid or {}
-  local port = wanted and not avoid[wanted] and wanted >= range[1] and wanted <= range[2] and try(wanted, owner)
+  local port = wanted and not avoid[wanted] and wanted >= range[1] and wanted <= range[2] and try(wanted, owner, holder)
   if port then
     return port
   end
   for n = range[1], range[2] do
-    port = not avoid[n] and try(n, owner)
+    port = not avoid[n] and try(n, owner, holder)
     if port then
       return port
     end
   end
   for n = range[1], range[2] do
-    port = avoid[n] == true and try(n, owner)
+    port = avoid[n] == true and try(n, owner, holder)
     if port then
       return port
     end
   end
-  return nil, exhausted(range)
+  return nil, exhausted(range, holder)
 end
 
 --- The port is bound: who looks now sees so.

@@ -26,6 +26,7 @@ local STDOUT, STDERR = 1, 2
 ---@field ready boolean
 ---@field began boolean there is, or was, a process
 ---@field why string? what it ends for
+---@field hopeless "here"|"ever"|nil another attempt would be in vain: there is no place for it, or nothing to run
 ---@field private lease brood.Port?
 ---@field private avoid table<integer, true>? ports that turned out to be others'
 ---@field private misplaced brood.Error? the port is another's
@@ -195,7 +196,8 @@ local function take_place(self)
   local err
   if wanted == true then
     local avoid = self.avoid or service.bad_port and { [service.bad_port] = true }
-    self.lease, err = ports.take(service.spinner.ports, service.name, service.last_port, avoid)
+    self.lease, err = ports.take(service.spinner.ports, service.name, service.last_port, avoid, service.spinner)
+    self.hopeless = err and "here"
     self.port = self.lease and self.lease.port
   elseif wanted == "socket" then
     self.port, err = sockets.take(service.spinner, service.options)
@@ -295,15 +297,31 @@ local function came_to_nothing(self, err)
     end
     err = type(self.port) == "number" and taken_by(self, listening.who(self.port)) or err
   end
-  if self.lease then
-    self.service.bad_port = self.port -- whatever it did not like: the next attempt is elsewhere
+  -- Where that was the port's fault, as far as one can see, the next attempt is elsewhere.
+  if self.lease and (err.code ~= "exit" or listening.is_in_use(self.port)) then
+    self.service.bad_port = self.port
   end
   over(self, err)
 end
 
+-- A script that is not there: brood exec would say so as well, each time.
+local function find_script(self)
+  local service = self.service
+  local path = service.options.script and service.spinner:absolute(service.options.script)
+  local code = path and select(3, uv.fs_stat(path))
+  if code == "ENOENT" or code == "ENOTDIR" then
+    self.hopeless = "ever"
+    return nil, E.new("ENOENT", "%s: there is no script %s", service.name, path)
+  end
+  return true
+end
+
 --- Take a place and start a process there.
 function Run:begin_at_a_place()
-  local ok, err = take_place(self)
+  local ok, err = find_script(self)
+  if ok then
+    ok, err = take_place(self)
+  end
   if ok then
     ok, err = make_process(self)
   end

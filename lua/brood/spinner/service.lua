@@ -2,9 +2,11 @@
 --- with what becomes of it (spinner.life), and shows it. A run is one process from its start to its end (spinner.run);
 --- watching over it (idle, memory, files, health) is spinner.care's business.
 local calls = require "brood.spinner.calls"
+local core = require "brood.core"
 local emitter = require "brood.emitter"
 local lazy = require "brood.lazy"
 local life = require "brood.spinner.life"
+local ours = require "brood.ours"
 local runs = require "brood.spinner.run"
 
 local care = lazy.room "brood.spinner.care"
@@ -55,6 +57,10 @@ local meta = {
   end,
 }
 
+ours.guard(Service, "service", { "start", "stop", "restart", "touch", "signal", "send", "write", "close_stdin" },
+  function(self) return getmetatable(self) == meta end,
+  function(self) return self.spinner.born ~= core.generation() end)
+
 --- What of the options its process takes is right, or this raises.
 M.check = runs.check
 
@@ -99,13 +105,16 @@ function Service:each_run(fn)
   end
 end
 
---- It ends now: this signal, and KILL after so many seconds.
+--- It ends now: this signal, and KILL after so many seconds, but not later than it would without this.
 ---@param signal integer
 ---@param patience number
-function Service:hurry(signal, patience)
+---@param why? string for the log, should it come to KILL because of this
+function Service:hurry(signal, patience, why)
   self:each_run(function(run)
-    if run.process then
-      run.process:hurry(signal, patience)
+    local process = run.process
+    if process then
+      local own = process.options.stop_timeout or math.huge
+      process:hurry(signal, math.min(own, patience), own > patience and why or process.options.hurried)
     end
   end)
 end

@@ -74,7 +74,7 @@ function M.down(service, run, err)
     return begin(service)
   end
   service.tandem_attempt = service.tandem_attempt + 1
-  if service.tandem_attempt < service.options.attempts then
+  if service.tandem_attempt < service.options.attempts and not run.hopeless then
     service.waiting = timer.after(outcome.attempt_delay(service.tandem_attempt), function()
       service.waiting = nil
       begin(service)
