@@ -2,6 +2,7 @@
 local boot = require "brood.boot"
 local core = require "brood.core"
 local E = require "brood.error"
+local environment = require "brood.master.environment"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
 local notify = require "brood.master.notify"
@@ -79,9 +80,10 @@ local function explain(examined)
   return config.explain(examined.source, (require("brood.cli.preflight").all(examined)))
 end
 
--- A config may wait: whoever wants it to end does not.
+-- A config may wait: whoever wants it to end does not. What reads it is run once: to compile it would take longer.
 local function load(options, master)
   local loading = true
+  environment.hold_compiler()
   master:wait(function()
     if loading then
       leave(0, master)
@@ -92,10 +94,12 @@ local function load(options, master)
   if examined and examined.mistakes then
     why = explain(examined)
   end
-  if why then
-    return why
+  local effective, source
+  if not why then
+    effective, source = config.settle(examined)
   end
-  return nil, config.settle(examined)
+  environment.release_compiler()
+  return why, effective, source
 end
 
 -- Whether it serves; else it is ending. The config is the master's alone from here on: a reload lets go of it.

@@ -2,13 +2,10 @@
 --- It opens no file and reads no environment: they are arguments. Where the values come
 --- from is `schema_merge`'s, how mistakes read is `mistakes`'.
 local address = require "brood.rules.address"
-local backend_options = require "brood.rules.backend_options"
 local clusters = require "brood.rules.clusters"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local places = require "brood.rules.schema_places"
-local pool_options = require "brood.rules.pool_options"
-local service_options = require "brood.rules.service_options"
 
 local M = {
   keys = keys.keys,
@@ -104,15 +101,17 @@ of_config.clusters = {
   end,
 }
 
--- Tables by name, each of a class's options with the same defaults as there.
-local function by_name(kind, entry, what, fields, order)
+-- Tables by name, each of a class's options with the same defaults as there. What these are is read where a config has
+-- some, and nowhere else.
+local function by_name(kind, entry, what, options)
   of_config[entry] = {
     expected = "a table with " .. what,
     many = function(spec, value, where, report)
       if type(value) ~= "table" then
         return kinds.wrong(spec, value, where, report)
       end
-      return kinds.record(fields, value, where, report, order)
+      local class = require("brood.rules." .. options)
+      return kinds.record(class.config_fields or class.fields, value, where, report, class.config_order or class.order)
     end,
   }
   of_config[kind] = {
@@ -124,10 +123,9 @@ local function by_name(kind, entry, what, fields, order)
   }
 end
 
-by_name("pools", "pool_entry", "worker =", pool_options.fields, pool_options.order)
-by_name("services", "service_entry", "command = or script =", service_options.config_fields,
-  service_options.config_order)
-by_name("backends", "backend_entry", "command =", backend_options.config_fields, backend_options.config_order)
+by_name("pools", "pool_entry", "worker =", "pool_options")
+by_name("services", "service_entry", "command = or script =", "service_options")
+by_name("backends", "backend_entry", "command =", "backend_options")
 
 of_config.signals = require "brood.rules.schema_signals"
 
@@ -305,7 +303,7 @@ function M.validate(config, context)
   check_purpose(config, origins, report)
   clusters.check(config, report)
   for _, name in ipairs(kinds.sorted_keys(effective.backends or {})) do
-    local problem = backend_options.conflict(effective.backends[name])
+    local problem = require("brood.rules.backend_options").conflict(effective.backends[name])
     if problem then
       report { key = kinds.join("backends", name) .. ".port", kind = "conflict", problem = problem }
     end

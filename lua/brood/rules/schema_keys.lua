@@ -5,11 +5,7 @@
 ---
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
-local backend_options = require "brood.rules.backend_options"
 local merged = require "brood.rules.merged"
-local pool_options = require "brood.rules.pool_options"
-local proxy_options = require "brood.rules.proxy_options"
-local service_options = require "brood.rules.service_options"
 
 local M = {}
 
@@ -74,11 +70,33 @@ M.control_fields = {
   },
 }
 
---- What `proxy` takes, in the order of the reference and by name.
----@type brood.Key[], table<string, brood.Key>
-M.proxy_keys, M.proxy_fields = proxy_options(M.listen_entry, M.listen_fields), {}
-for _, key in ipairs(M.proxy_keys) do
-  M.proxy_fields[key.name] = key
+-- What a key of tables by name, or of one table, takes is read once somebody asks for it: few configs have all of them.
+---@param key brood.Key
+---@param read fun(): brood.Key[], table<string, brood.Key> keys in the order of the reference, and by name
+local function of_class(key, read)
+  return setmetatable(key, {
+    __index = function(self, name)
+      if name == "keys" or name == "fields" then
+        self.keys, self.fields = read()
+        return rawget(self, name)
+      end
+    end,
+  })
+end
+
+local function options_of(class)
+  return function()
+    local options = require("brood.rules." .. class)
+    return options.config_keys or options.keys, options.config_fields or options.fields
+  end
+end
+
+local function proxy_options()
+  local keys, fields = require "brood.rules.proxy_options"(M.listen_entry, M.listen_fields), {}
+  for _, key in ipairs(keys) do
+    fields[key.name] = key
+  end
+  return keys, fields
 end
 
 -- What `ready` takes as a table.
@@ -277,33 +295,31 @@ M.keys = {
       .. "but app, command and listen",
     example = '{ admin = { app = "admin.lua", listen = "127.0.0.1:9000", workers = 1 } }',
   },
-  {
-    name = "pools", type = "pools", default = {}, fields = pool_options.fields, keys = pool_options.keys,
+  of_class({
+    name = "pools", type = "pools", default = {},
     doc = "job pools by name: processes that do one job after the other, started before the clusters; every process "
       .. "here reaches one with `brood.pool(name)`",
     example = '{ thumbs = { worker = "thumbs.lua", max_processes = 4 } }',
-  },
-  {
-    name = "services", type = "services", default = {}, fields = service_options.config_fields,
-    keys = service_options.config_keys,
+  }, options_of "pool_options"),
+  of_class({
+    name = "services", type = "services", default = {},
     doc = "supervised programs by name: started before the pools and the clusters, each when those it comes after are "
       .. "ready, started again when they end, and stopped last; every process here reaches one with "
       .. "`brood.service(name)`",
     example = '{ api = { command = { "node", "api.js" }, port = 3000 } }',
-  },
-  {
-    name = "backends", type = "backends", default = {}, fields = backend_options.config_fields,
-    keys = backend_options.config_keys,
+  }, options_of "service_options"),
+  of_class({
+    name = "backends", type = "backends", default = {},
     doc = "programs by name that speak HTTP and run only while a route of the proxy leads somebody to them: the first "
       .. "request starts one, and it quits when it has been idle",
     example = '{ files = { command = { "node", "files.js" }, idle = "5m" } }',
-  },
-  {
-    name = "proxy", type = "record", keys = M.proxy_keys, fields = M.proxy_fields,
+  }, options_of "backend_options"),
+  of_class({
+    name = "proxy", type = "record",
     doc = "an HTTP proxy in front of services, backends, clusters and other servers: workers of its own, in a cluster "
       .. "named proxy, send each request where its route leads, and start what does not run",
     example = '{ listen = 8000, routes = { ["/"] = "web", ["api.localhost"] = "127.0.0.1:3000" } }',
-  },
+  }, proxy_options),
 }
 
 --- The same by name: what the top level takes, and what an entry of `clusters` takes.

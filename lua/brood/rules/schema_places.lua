@@ -4,7 +4,6 @@ local address = require "brood.rules.address"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
 local paths = require "brood.rules.path"
-local pool_options = require "brood.rules.pool_options"
 
 local M = {}
 
@@ -122,7 +121,8 @@ local function place_pool(pool, context)
   elseif type(worker) == "table" and worker.cwd then
     worker.cwd = paths.absolute(context.directory, worker.cwd)
   end
-  pool.max_processes = pool.max_processes or context.cpus and pool_options.max_processes(context.cpus)
+  pool.max_processes = pool.max_processes or context.cpus
+    and require("brood.rules.pool_options").max_processes(context.cpus)
 end
 
 local function place_backend(backend, context)
