@@ -382,7 +382,7 @@ end
 
 local function run(files)
   local base = ffi.string(C.mkdtemp(ffi.new("char[64]", "/tmp/brood-XXXXXX")))
-  local jobs = tonumber(os.getenv("JOBS")) or cpu_count()
+  local jobs = tonumber(os.getenv("JOBS")) or cpu_count() + 1 -- most of their time they wait
   local count, next_file = 0, 1
   local passed, failed = 0, 0
   local signals = ffi.new("struct spec_pollfd[1]", { { open_signals(), 1, 0 } })

@@ -110,7 +110,7 @@ local function by_name(kind, entry, what, options)
       if type(value) ~= "table" then
         return kinds.wrong(spec, value, where, report)
       end
-      local class = require("brood.rules." .. options)
+      local class = require(options)
       return kinds.record(class.config_fields or class.fields, value, where, report, class.config_order or class.order)
     end,
   }
@@ -123,9 +123,9 @@ local function by_name(kind, entry, what, options)
   }
 end
 
-by_name("pools", "pool_entry", "worker =", "pool_options")
-by_name("services", "service_entry", "command = or script =", "service_options")
-by_name("backends", "backend_entry", "command =", "backend_options")
+by_name("pools", "pool_entry", "worker =", "brood.rules.pool_options")
+by_name("services", "service_entry", "command = or script =", "brood.rules.service_options")
+by_name("backends", "backend_entry", "command =", "brood.rules.backend_options")
 
 of_config.signals = require "brood.rules.schema_signals"
 

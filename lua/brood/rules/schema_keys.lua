@@ -86,7 +86,7 @@ end
 
 local function options_of(class)
   return function()
-    local options = require("brood.rules." .. class)
+    local options = require(class)
     return options.config_keys or options.keys, options.config_fields or options.fields
   end
 end
@@ -300,20 +300,20 @@ M.keys = {
     doc = "job pools by name: processes that do one job after the other, started before the clusters; every process "
       .. "here reaches one with `brood.pool(name)`",
     example = '{ thumbs = { worker = "thumbs.lua", max_processes = 4 } }',
-  }, options_of "pool_options"),
+  }, options_of "brood.rules.pool_options"),
   of_class({
     name = "services", type = "services", default = {},
     doc = "supervised programs by name: started before the pools and the clusters, each when those it comes after are "
       .. "ready, started again when they end, and stopped last; every process here reaches one with "
       .. "`brood.service(name)`",
     example = '{ api = { command = { "node", "api.js" }, port = 3000 } }',
-  }, options_of "service_options"),
+  }, options_of "brood.rules.service_options"),
   of_class({
     name = "backends", type = "backends", default = {},
     doc = "programs by name that speak HTTP and run only while a route of the proxy leads somebody to them: the first "
       .. "request starts one, and it quits when it has been idle",
     example = '{ files = { command = { "node", "files.js" }, idle = "5m" } }',
-  }, options_of "backend_options"),
+  }, options_of "brood.rules.backend_options"),
   of_class({
     name = "proxy", type = "record",
     doc = "an HTTP proxy in front of services, backends, clusters and other servers: workers of its own, in a cluster "
