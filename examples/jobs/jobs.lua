@@ -82,12 +82,14 @@ for i = 1, 12 do
   watch(row, jobs[i])
 end
 
--- The first Ctrl-C aborts, a second one has its usual effect.
+-- The first Ctrl-C aborts, a second one ends it at once.
 local aborted = false
 local interrupt = uv.new_signal()
 interrupt:start("sigint", function()
+  if aborted then
+    os.exit(130)
+  end
   aborted = true
-  interrupt:close()
   for _, job in ipairs(jobs) do
     job:abort()
   end
