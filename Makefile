@@ -39,7 +39,7 @@ SANITIZE =
 BASE     = -std=gnu11 $(CFLAGS) -funwind-tables -D_GNU_SOURCE $(SANITIZE)
 INCLUDES = -Icore $(LUA_H) $(MODULE_H) $(LLHTTP_H)
 # Sanitizers must see LuaJIT unwind the stack, which they do by taking libgcc's place: not where it is static.
-LINK     = $(CFLAGS) $(SANITIZE) $(if $(SANITIZE),-shared-libgcc,-static-libgcc) -Wl,-E -Wl,--as-needed $(LDFLAGS)
+LINK     = $(CFLAGS) $(SANITIZE) $(if $(SANITIZE),-shared-libgcc,-static-libgcc) -Wl,-E -Wl,-z,now -Wl,--as-needed $(LDFLAGS)
 
 # ---- what is built from what -----------------------------------------------------------------------------------------
 

@@ -126,8 +126,8 @@ static int l_push(lua_State *L)
 }
 
 /*
- * put(seq, value [, now]) -> payload | nil: encodes a plain value and pushes it with nothing but
- * what holds for all. nil, with nothing changed, where message.encode and push say why.
+ * put(seq, value [, now]) -> record, bytes | nil: encodes a plain value and pushes it with nothing
+ * but what holds for all. nil, with nothing changed, where message.encode and push say why.
  */
 static int l_put(lua_State *L)
 {
@@ -140,10 +140,11 @@ static int l_put(lua_State *L)
 	buffer_clear(&scratch, WIRE_FRAME);
 	if (!value_write(L, 3, &scratch))
 		return 0;
-	lua_pushlstring(L, scratch.data, scratch.len);
 	new.data = scratch.data;
 	new.size = scratch.len;
-	return store_push(s, &new) ? 0 : 1;
+	jobs_record_push(L, new.data, new.size);
+	lua_pushinteger(L, (lua_Integer)new.size);
+	return store_push(s, &new) ? 0 : 2;
 }
 
 /*
@@ -163,6 +164,34 @@ static int l_finish(lua_State *L)
 		return 0;
 	lua_pushboolean(L, true);
 	return value_push(L, data) ? 2 : 0;
+}
+
+/*
+ * answer(seq, record, frame, end, size) -> true, value, output | nil: finish with the payload that
+ * ends there in a frame of results. The output is true where the record has it now, else the
+ * payload; nil, with nothing changed, where that is to be looked at as a string.
+ */
+static int l_answer(lua_State *L)
+{
+	struct store *s = jobs_check_store(L, 1);
+	struct job *job = check_job(L, s);
+	size_t frame;
+	const char *data = luaL_checklstring(L, 4, &frame);
+	size_t end = (size_t)check_whole(L, 5, 0, (lua_Number)frame, "beyond the frame");
+	size_t size = (size_t)check_whole(L, 6, 0, (lua_Number)end, "beyond the frame");
+
+	data += end - size;
+	if (!job || value_check(data, size, VALUE_DEPTH_MAX) != VALUE_OK)
+		return 0;
+	lua_pushboolean(L, true);
+	if (!value_push(L, data))
+		return 0;
+	if (jobs_record_answer(L, 3, data, size))
+		lua_pushboolean(L, true);
+	else
+		lua_pushlstring(L, data, size);
+	store_remove(s, job);
+	return 3;
 }
 
 /* due(now) -> when the next is due | nil */
@@ -362,15 +391,17 @@ static int l_inbox(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "close", l_close },       { "counts", l_counts },   { "data", l_data },
-	{ "due", l_due },           { "find", l_find },       { "finish", l_finish },
-	{ "inbox", l_inbox },       { "lane", jobs_lane_new }, { "push", l_push },
-	{ "put", l_put },           { "remove", l_remove },   { "requeue", l_requeue },
-	{ "slots", l_slots },       { "stats", l_stats },     { "take_any", l_take_any },
-	{ NULL, NULL },
+	{ "answer", l_answer },     { "close", l_close },     { "counts", l_counts },
+	{ "data", l_data },         { "due", l_due },         { "find", l_find },
+	{ "finish", l_finish },     { "inbox", l_inbox },     { "lane", jobs_lane_new },
+	{ "push", l_push },         { "put", l_put },         { "remove", l_remove },
+	{ "requeue", l_requeue },   { "slots", l_slots },     { "stats", l_stats },
+	{ "take_any", l_take_any }, { NULL, NULL },
 };
 
 static const luaL_Reg functions[] = {
+	{ "input", jobs_record_input },
+	{ "output", jobs_record_output },
 	{ "store", l_store },
 	{ NULL, NULL },
 };

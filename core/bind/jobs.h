@@ -4,6 +4,8 @@
 #ifndef BIND_JOBS_H
 #define BIND_JOBS_H
 
+#include <stdbool.h>
+
 #include "bind/bind.h"
 #include "loop/job_wire.h"
 #include "loop/lane.h"
@@ -29,6 +31,13 @@ uint64_t jobs_check_seq(lua_State *L, int index);
 double jobs_check_time(lua_State *L, int index);
 /* The same, and the present where there is none. */
 double jobs_opt_now(lua_State *L, int index);
+/* A record with a job's input: pushes it. */
+void jobs_record_push(lua_State *L, const char *input, size_t size);
+/* Keep the output in the record at index; false where there is no room. */
+bool jobs_record_answer(lua_State *L, int index, const char *output, size_t size);
+/* input(record), output(record) -> payload */
+int jobs_record_input(lua_State *L);
+int jobs_record_output(lua_State *L);
 /* The words for enum wire_kind, ended by NULL. */
 extern const char *const jobs_kinds[WIRE_KINDS + 1];
 /* The word, without making the string anew. */

@@ -120,8 +120,9 @@ static int l_list(lua_State *L)
 }
 
 /*
- * take(frame, offset, now) -> next offset, seq, kind, payload, client, outstanding
- * | nil [, "protocol"]
+ * take(frame, offset, now [, lean]) -> next offset, seq, kind, payload, client, outstanding
+ * | nil [, "protocol"]. Where lean is true a success has the number of its payload's bytes, which
+ * end at the next offset, in place of them.
  */
 static int l_take(lua_State *L)
 {
@@ -130,6 +131,7 @@ static int l_take(lua_State *L)
 	size_t size, offset;
 	const char *frame = luaL_checklstring(L, 2, &size);
 	lua_Number from = luaL_checknumber(L, 3);
+	bool lean = lua_toboolean(L, 5);
 	int got;
 
 	luaL_argcheck(L, from >= 0 && from <= (lua_Number)size, 3, "beyond the frame");
@@ -149,7 +151,10 @@ static int l_take(lua_State *L)
 		jobs_push_kind(L, result.kind);
 	} else {
 		jobs_push_kind(L, result.kind);
-		lua_pushlstring(L, result.data, result.size);
+		if (lean && result.kind == WIRE_SUCCESS)
+			lua_pushinteger(L, (lua_Integer)result.size);
+		else
+			lua_pushlstring(L, result.data, result.size);
 	}
 	lua_pushnumber(L, result.client);
 	lua_pushnumber(L, (lua_Number)lane_outstanding(lane));

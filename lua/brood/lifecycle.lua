@@ -1,5 +1,5 @@
 --- A lifecycle: things that are started in order and stopped in reverse. It calls their functions, one after the other,
---- and knows what has been started; what they start, and how, is theirs.
+--- and knows what has been started; what they start, and how, is theirs. How it moves is lifecycle.moves'.
 ---
 --- Its life is the table below, state x call. Whoever calls is answered once.
 ---
@@ -13,11 +13,12 @@
 local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
-local log = require "brood.log"
+local lazy = require "brood.lazy"
 local options = require "brood.options"
 local ours = require "brood.ours"
 local task = require "brood.task"
-local timer = require "brood.timer"
+
+local moves = lazy.passing "brood.lifecycle.moves"
 
 ---@class brood.LifecycleItem
 ---@field title string
@@ -86,7 +87,7 @@ function Lifecycle:add(title, start, stop, given)
   end
   check_function("start", title, start)
   check_function("stop", title, stop)
-  local checked = options.check(2, given, item_spec, "lifecycle:add")
+  local checked = given == nil and {} or options.check(2, given, item_spec, "lifecycle:add")
   local item = {
     title = title, start = start, stop = stop, state = "stopped",
     start_timeout = checked.start_timeout, stop_timeout = checked.stop_timeout,
@@ -108,159 +109,7 @@ function Lifecycle:remove(title)
   return true
 end
 
--- ---- one function ----
-
--- Waits until its function is over, or has had its time: what it does after that is its own business.
----@async
----@return true? ok, brood.Error? err
-local function run(self, item, what)
-  local fn, seconds = item[what], item[what .. "_timeout"]
-  self:emit(what, item)
-  if not fn then
-    return true
-  end
-  return task.run(nil, "lifecycle", function(done)
-    local over = false
-    local function finish(err)
-      err = err and E.from(err) or nil
-      if over then
-        return err and log.error(("%s: its %s failed after its time: %s"):format(item.title, what, E.text(err)))
-      end
-      over = true
-      if err and rawget(err, "item") == nil then
-        rawset(err, "item", item.title)
-      end
-      done(err)
-    end
-    task.call_done(fn, timer.limit(seconds, function()
-      finish(E.new("timeout", "%s: its %s took longer than %g s", item.title, what, seconds))
-    end, finish))
-  end)
-end
-
--- ---- several errors as one ----
-
-local function list_errors(errors)
-  local texts, traces = {}, {}
-  for i, err in ipairs(errors) do
-    local text = E.describe(err)
-    local named = err.item and text:sub(1, #err.item + 2) ~= err.item .. ": "
-    texts[i] = named and ("%s: %s"):format(err.item, text) or text
-    traces[i] = named and ("%s: %s"):format(err.item, E.text(err)) or E.text(err)
-  end
-  local err = E.new(errors[1].code or "error", "%s", table.concat(texts, "; "))
-  err.traceback = table.concat(traces, "\n")
-  err.errors = errors
-  return err
-end
-
--- ---- stopping ----
-
-local function answer(list, ...)
-  for _, done in ipairs(list) do
-    done(...)
-  end
-end
-
-local begin_start
-
--- All that was to be stopped is. Where something runs that was online before this start, it stays so.
-local function stopped(self, errors, failure)
-  local err = errors[1] and list_errors(errors) or nil
-  -- Taken first: a listener may well start it again at once.
-  local starters, stoppers, later = self.starters, self.stoppers, self.next_starters
-  self.starters, self.stoppers, self.next_starters = {}, {}, {}
-  if self.running[1] then
-    self.state = "ready"
-  else
-    self.state = err and "faulted" or "stopped"
-    local offline = self.online and not err
-    self.online = false
-    if offline then
-      self:emit "offline"
-    end
-  end
-  if failure and err then
-    failure = list_errors { failure, unpack(errors) }
-  end
-  answer(starters, failure or E.new("stopped", "%s was stopped before it was online", self.name))
-  answer(stoppers, err)
-  for _, done in ipairs(later) do
-    begin_start(self, done)
-  end
-end
-
--- The last that was started first, down to what is to stay, of which there is nothing where somebody has called stop.
--- What cannot be stopped does not keep the others from it.
----@async
-local function stop_down_to(self, stay, failure)
-  self.state, self.moving = "stopping", core.generation()
-  local errors = {}
-  while #self.running > (self.stoppers[1] and 0 or stay) do
-    local item = table.remove(self.running)
-    item.state = "stopping"
-    local ok, err = run(self, item, "stop")
-    item.state = ok and "stopped" or "faulted"
-    table.insert(errors, err)
-  end
-  stopped(self, errors, failure)
-end
-
--- ---- starting ----
-
-local function next_to_start(self)
-  for _, item in ipairs(self.items) do
-    if item.state ~= "ready" then
-      return item
-    end
-  end
-end
-
-local function online(self)
-  local before = self.online
-  self.state, self.online = "ready", true
-  local starters = self.starters
-  self.starters = {}
-  if not before then
-    self:emit "online"
-  end
-  answer(starters)
-end
-
----@async
-local function start_all(self)
-  self.state, self.moving = "starting", core.generation()
-  local before = #self.running
-  for item in next_to_start, self do
-    if self.stoppers[1] then
-      break
-    end
-    item.state = "starting"
-    local ok, err = run(self, item, "start")
-    if not ok then
-      item.state = "stopped"
-      return stop_down_to(self, before, err)
-    end
-    item.state = "ready"
-    table.insert(self.running, item)
-  end
-  if self.stoppers[1] then
-    return stop_down_to(self, 0)
-  end
-  online(self)
-end
-
-function begin_start(self, done)
-  if self.state == "stopping" then
-    return table.insert(self.next_starters, done)
-  elseif self.state == "ready" and not next_to_start(self) then
-    return done()
-  end
-  table.insert(self.starters, done)
-  if self.state ~= "starting" then
-    task.spawn(start_all, self)
-  end
-end
+-- ---- start and stop ----
 
 --- Start the items one after the other, in the order of their adding; returns true once all are. Where one fails, what
 --- this has started is stopped in reverse, and its error is returned as it was raised (where stops failed as well, one
@@ -269,7 +118,7 @@ end
 ---@param cb? fun(err: brood.Error?)
 function Lifecycle:start(cb)
   return task.run(cb, "lifecycle:start", function(done)
-    begin_start(self, done)
+    moves.begin_start(self, done)
   end)
 end
 
@@ -295,11 +144,11 @@ function Lifecycle:stop(cb)
     end
     table.insert(self.stoppers, done)
     if self.state == "ready" then
-      task.spawn(stop_down_to, self, 0)
+      task.spawn(moves.stop_down_to, self, 0)
     else
       self.state = "stopping" -- the start that is under way sees to it
     end
-    answer(later, E.new("stopped", "%s was stopped", self.name))
+    moves.answer(later, E.new("stopped", "%s was stopped", self.name))
   end)
 end
 

@@ -1,9 +1,22 @@
 --- Option tables: the one way in which every public function takes them. A mistake
 --- raises at the line of whoever made it, and names the option.
 local duration = require "brood.rules.duration"
-local kinds = require "brood.rules.kinds"
 
 local M = {}
+
+-- Looked up each time: a master that has started checks nothing for long, and lets go of them.
+local function kinds()
+  return require "brood.rules.kinds"
+end
+
+--- What options are checked with goes, and comes back when it is used again. Not while a config is being read.
+function M.forget()
+  if not package.loaded["brood.rules.schema"] then
+    for _, name in ipairs { "kinds", "kinds_many", "kinds_one", "nearest" } do
+      package.loaded["brood.rules." .. name] = nil
+    end
+  end
+end
 
 --- Check the options a function was given against what it takes.
 ---
@@ -21,11 +34,11 @@ local M = {}
 function M.check(level, given, spec, what)
   local prefix = what and what .. ": " or ""
   if given ~= nil and type(given) ~= "table" then
-    error(("%sthe options must be a table, got %s"):format(prefix, kinds.show(given)), level + 1)
+    error(("%sthe options must be a table, got %s"):format(prefix, kinds().show(given)), level + 1)
   end
   local mistakes = {}
-  local _, checked = kinds.record(spec, given or {}, "", function(mistake)
-    mistakes[#mistakes + 1] = kinds.sentence(mistake, "option '%s'", "'%s'")
+  local _, checked = kinds().record(spec, given or {}, "", function(mistake)
+    mistakes[#mistakes + 1] = kinds().sentence(mistake, "option '%s'", "'%s'")
   end)
   if #mistakes > 0 then
     table.sort(mistakes)
@@ -50,11 +63,11 @@ end
 ---@return any normalised
 function M.argument(level, name, value, spec, what)
   local first
-  local _, normal = kinds.check(spec, value, name, function(mistake)
+  local _, normal = kinds().check(spec, value, name, function(mistake)
     first = first or mistake
   end)
   if first then
-    error((what and what .. ": " or "") .. kinds.sentence(first, "%s", "'%s'"), level + 1)
+    error((what and what .. ": " or "") .. kinds().sentence(first, "%s", "'%s'"), level + 1)
   end
   return normal
 end
@@ -67,7 +80,7 @@ end
 function M.duration(what, value, level)
   local seconds = duration.parse_duration(value)
   if not seconds then
-    error(("%s: the time must be %s, got %s"):format(what, duration.DURATION, kinds.show(value)), level or 3)
+    error(("%s: the time must be %s, got %s"):format(what, duration.DURATION, kinds().show(value)), level or 3)
   end
   return seconds
 end

@@ -19,10 +19,16 @@ local count, seen = 0, 0 -- of what has been noted, and when it was quiet last
 local watching = false
 local watch
 local settled = 0 -- KiB that were left by the last round
+local released = false -- what only the start of this process has used
 
 fork.on_child(function()
-  watching = false
+  watching, released = false, false
 end)
+
+local function release()
+  core.release_memory(not released)
+  released = true
+end
 
 -- To the end of a round, or until the time is over; whether it is the end.
 local function step()
@@ -52,7 +58,7 @@ local function by_steps(rounds, before)
     end
     watching = false
     settled = collectgarbage "count"
-    core.release_memory()
+    release()
   end):unref()
 end
 
@@ -71,7 +77,7 @@ local function settle()
     settled = collectgarbage "count"
   end
   if grown or many then
-    core.release_memory()
+    release()
   end
 end
 

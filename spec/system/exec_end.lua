@@ -131,25 +131,36 @@ return {
     lu.assertEquals({ code, signal }, { nil, 2 })
   end,
 
-  ["one who handles the signal decides himself"] = function()
-    local script = family [[
-      local program = family()
-      local sig = uv.new_signal()
-      sig:start("sigterm", function()
-        print "mine"
-        sig:close()
-        brood.async(function() program:stop() print "stopped" os.exit(9) end)
-      end)
-      print "armed"
-      brood.sleep(60)
-    ]]
-    local list = pids_of(script)
-    script:expect "armed"
-    script:kill("TERM")
-    local code = script:wait()
-    none_left(list)
-    lu.assertEquals(code, 9)
-    lu.assertStrContains(script:stdout(), "mine\nstopped\n")
+  -- Whether its handler is called before brood's own is up to the addresses of the two.
+  ["one who handles the signal decides himself, also where he hears it only once"] = function()
+    for order, place in pairs { ["listen() start()"] = "1", ["start() listen()"] = "#list" } do
+      local script = family([[
+        local program
+        local function start() program = family() end
+        local list = {}
+        local function listen()
+          for i = 1, 300 do list[i] = uv.new_signal() end
+          table.sort(list, function(a, b) return tostring(a) < tostring(b) end)
+          local sig = list[]] .. place .. [[]
+          sig:start("sigterm", function()
+            print "mine"
+            sig:close()
+            brood.async(function() brood.sleep(0.3) program:stop() print "stopped" os.exit(9) end)
+          end)
+        end
+        ]] .. order .. [[
+
+        print "armed"
+        brood.sleep(60)
+      ]])
+      local list = pids_of(script)
+      script:expect "armed"
+      script:kill("TERM")
+      local code = script:wait()
+      none_left(list)
+      lu.assertEquals(code, 9, order)
+      lu.assertStrContains(script:stdout(), "mine\nstopped\n")
+    end
   end,
 
   ["as PID 1 it ends by signals, with 128 and their number, and reaps orphans"] = function()

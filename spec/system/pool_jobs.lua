@@ -75,6 +75,24 @@ return {
     lu.assertEquals({ value, err }, {})
   end,
 
+  ["a job that has ended tells what it was given and what came of it, as often as it is asked"] = function()
+    local pool = new { worker = function(job) return job.data.result end }
+    local results = { 7, ("long "):rep(50), { nested = { 1, 2 } }, false }
+    local ended, kept = 0, {}
+    for i, result in ipairs(results) do
+      local job = pool:enqueue({ number = i, result = result }, function(err) assert(not err) ended = ended + 1 end)
+      kept[i] = job.id
+    end
+    s.wait(function() return ended == #results end)
+    for i, result in ipairs(results) do
+      local job = pool:get(kept[i])
+      lu.assertEquals({ job.state, job.data, job.result }, { "ended", { number = i, result = result }, result })
+      lu.assertEquals({ job:wait() }, { result })
+      collectgarbage()
+      lu.assertEquals({ pool:get(kept[i]):wait() }, { result })
+    end
+  end,
+
   ["errors keep message and traceback of the worker, and tables come whole"] = function()
     local pool = new { worker = function(job)
       local function deeper() error(job.data) end

@@ -1,6 +1,7 @@
 --- The job store: order, delays, arguments, malformed frames, histograms; what a lane says of each job.
 local lu = require "luaunit"
 local jobs = require "brood.core".jobs
+local message = require "brood.message"
 
 local T = {}
 
@@ -83,6 +84,54 @@ T["what was taken back goes before its equals and is not begun by who still has 
   local offset, seq, kind = lane:take(results, 0, 2)
   lu.assertEquals({ seq, kind }, { 1, "late" })
   lu.assertEquals({ select(2, lane:take(results, offset, 2)) }, { 2, "success", "two", 0, 1 })
+end
+
+-- Given and answered, with the frame that says so: what store:answer is told by lane:take.
+local function answered(s, seq, value, result)
+  local record, size = s:put(seq, value)
+  local lane, inbox = lane_of(s)
+  assert(inbox:feed((lane:assign(1, 1))))
+  assert(inbox:next(1))
+  inbox:put(seq, "success", result)
+  local frame = inbox:frame()
+  local offset, _, kind, bytes = lane:take(frame, 0, 1, true)
+  lu.assertEquals({ kind, bytes }, { "success", #result })
+  return record, size, frame, offset, bytes
+end
+
+T["a record keeps what a job was given, and its output where there is room for it"] = function()
+  local s, value = jobs.store(), { "data", n = 1 }
+  for _, result in ipairs { message.encode(42), message.encode(("long "):rep(100)), message.encode(nil) } do
+    local record, size, frame, offset, bytes = answered(s, 1, value, result)
+    lu.assertEquals({ size, jobs.input(record) }, { #s:data(1), s:data(1) })
+    local known, decoded, output = s:answer(1, record, frame, offset, bytes)
+    lu.assertEquals({ known, decoded }, { true, (select(2, message.decode(result))) })
+    lu.assertTrue(output == (#result < 30 and true or result))
+    lu.assertEquals(output == true and jobs.output(record) or output, result)
+    lu.assertEquals(select(2, message.decode(jobs.input(record))), value)
+    lu.assertNil(s:find(1)) -- it has ended
+    lu.assertNil(s:answer(1, record, frame, offset, bytes))
+  end
+end
+
+T["what only a string can tell is left to it, and the job stays"] = function()
+  local s = jobs.store()
+  local record, _, frame, offset, bytes = answered(s, 1, "data", "\255 nonsense")
+  lu.assertNil(s:answer(1, record, frame, offset, bytes))
+  lu.assertEquals(s:find(1), "assigned")
+end
+
+T["neither what is no record nor bytes beyond the frame are taken"] = function()
+  local s = jobs.store()
+  local record, _, frame, offset, bytes = answered(s, 1, "data", message.encode(1))
+  for _, other in ipairs { s, io.stdout, newproxy(), "record", 1 } do
+    lu.assertErrorMsgContains("record expected", jobs.input, other)
+    lu.assertErrorMsgContains("record expected", jobs.output, other)
+    lu.assertErrorMsgContains("record expected", s.answer, s, 1, other, frame, offset, bytes)
+  end
+  lu.assertErrorMsgContains("beyond the frame", s.answer, s, 1, record, frame, #frame + 1, 1)
+  lu.assertErrorMsgContains("beyond the frame", s.answer, s, 1, record, frame, offset, offset + 1)
+  lu.assertEquals(s:find(1), "assigned")
 end
 
 T["a claimed job of a former generation is still answered"] = function()

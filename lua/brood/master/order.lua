@@ -7,9 +7,12 @@ local clusters = require "brood.master.clusters"
 local core = require "brood.core"
 local E = require "brood.error"
 local join = require "brood.join"
+local lazy = require "brood.lazy"
 local Lifecycle = require "brood.lifecycle"
 local task = require "brood.task"
 local timer = require "brood.timer"
+
+local itself = lazy.passing "brood.master.order" -- what is to end is not kept for as long as all runs
 
 local M = {}
 
@@ -140,28 +143,34 @@ local parts = {
 }
 
 -- Its end comes when the start is over and, where it was called off, what it has begun is gone.
-local function starter(master, part, fail)
-  return function(done)
-    local underway = { part = part }
-    local function over()
-      if underway.begun and (not underway.halted or underway.gone) then
-        master.underway = nil
-        done(underway.halted and E.new("stopped", "%s: stopped before they had started", part.title) or nil)
-      end
+local function start(master, part, fail, done)
+  local underway = {}
+  local function over()
+    if underway.begun and (not underway.halted or underway.gone) then
+      master.underway = nil
+      done(underway.halted and E.new("stopped", "%s: stopped before they had started", part.title) or nil)
     end
-    function underway.halt()
-      underway.halted = true
-      part.stop(master, function()
-        underway.gone = true
-        over()
-      end)
-    end
-    master.underway = underway
-    part.start(master, function()
-      underway.begun = true
-      over()
-    end, fail)
   end
+  function underway.halt()
+    underway.halted = true
+    part.stop(master, function()
+      underway.gone = true
+      over()
+    end)
+  end
+  master.underway = underway
+  part.start(master, function()
+    underway.begun = true
+    over()
+  end, fail)
+end
+
+--- Stop one part; done() when it has ended.
+---@param master brood.Master
+---@param at integer its place in the order
+---@param done fun()
+function M.stop_part(master, at, done)
+  parts[at].stop(master, done)
 end
 
 --- What a master starts and stops; nothing is started yet.
@@ -170,9 +179,13 @@ end
 ---@return brood.Lifecycle
 function M.new(master, fail)
   local life = Lifecycle.new "master"
-  for _, part in ipairs(parts) do
-    life:add(part.title, starter(master, part, fail), function(done)
-      part.stop(master, done)
+  for at, part in ipairs(parts) do
+    local item
+    item = life:add(part.title, function(done)
+      item.start = nil -- a master starts once
+      start(master, part, fail, done)
+    end, function(done)
+      itself.stop_part(master, at, done)
     end)
   end
   return life

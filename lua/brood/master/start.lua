@@ -9,7 +9,6 @@ local E = require "brood.error"
 local hooks = require "brood.master.hooks"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
-local order = require "brood.master.order"
 local signals = require "brood.master.signals"
 local stop = require "brood.master.stop"
 local supervised = require "brood.supervised"
@@ -18,6 +17,7 @@ local timer = require "brood.timer"
 local transition = require "brood.master.transition"
 
 local inherit = lazy.passing "brood.master.inherit"
+local order = lazy.passing "brood.master.order"
 
 local DAY = 86400
 local SETTLED = 1 -- seconds after a start in which all that follows from it has been done
@@ -177,7 +177,11 @@ end
 local function serves(self, done)
   self.state = "ready"
   self.held = timer.every(DAY, function() end) -- it stays, though it may have no worker and no control server
-  timer.after(SETTLED, core.release_memory):unref()
+  timer.after(SETTLED, function()
+    lazy.forget()
+    require("brood.options").forget()
+    core.release_memory(true)
+  end):unref()
   self:emit("ready")
   done()
   transition.pump(self)

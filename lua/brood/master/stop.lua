@@ -7,11 +7,11 @@ local hooks = require "brood.master.hooks"
 local join = require "brood.join"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
-local order = require "brood.master.order"
 local task = require "brood.task"
 local timer = require "brood.timer"
 local transition = require "brood.master.transition"
 
+local order = lazy.passing "brood.master.order"
 local predecessor = lazy.room "brood.master.predecessor"
 local upgrade = lazy.room "brood.master.upgrade"
 

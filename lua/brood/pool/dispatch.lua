@@ -10,7 +10,7 @@ local settle = require "brood.pool.settle"
 local timer = require "brood.timer"
 
 local expect_soon = core.expect_soon
-local succeeded, failed, progressed = settle.succeeded, settle.failed, settle.progressed
+local answered, succeeded, failed, progressed = settle.answered, settle.succeeded, settle.failed, settle.progressed
 
 local M = {}
 
@@ -255,7 +255,9 @@ function M.results(self, w, frame)
   local lane, now, offset = w.lane, clock.now(), 0
   while true do
     local seq, kind, payload, left, _
-    offset, seq, kind, payload, _, left = lane:take(frame, offset, now)
+    -- The bytes of a success are left where they are, while nobody but the one who enqueued it hears of it.
+    local lean = not (self.tells_starts or self.eventful or self.heard)
+    offset, seq, kind, payload, _, left = lane:take(frame, offset, now, lean)
     if not offset then
       if seq then
         w:fault(E.new("protocol", "%s: a worker has sent results that cannot be read", self.name))
@@ -268,6 +270,8 @@ function M.results(self, w, frame)
     w:took(kind, seq, left)
     if (self.tells_starts or self.heard) and not self.store:find(seq) then -- luacheck: ignore 542
       -- a listener has ended it meanwhile
+    elseif type(payload) == "number" then
+      answered(self, seq, frame, offset, payload, now)
     elseif is_success(kind) then
       succeeded(self, seq, payload, now)
     elseif kind == "progress" then

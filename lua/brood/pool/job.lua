@@ -1,5 +1,6 @@
 --- A job as its user sees it: a handle. What it tells is looked up when it is asked for, in the pool's store while the
 --- job has not ended; so it costs little to make one for every job. It decides nothing: ending a job is `settle`'s.
+local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
 local message = require "brood.message"
@@ -8,6 +9,7 @@ local task = require "brood.task"
 local timer = require "brood.timer"
 
 local decode = message.decode
+local jobs = core.jobs
 local rawget, rawset, setmetatable = rawget, rawset, setmetatable
 
 ---@class brood.Job: brood.Emitter
@@ -22,10 +24,11 @@ local Job = emitter.mixin {}
 
 -- The fields of a handle by number: with names it would take two blocks of memory in place of one, and one is made for
 -- every job. They can be read by their names as well.
-local POOL, SEQ, INPUT, CB, DONE, ENDING, OUTPUT, ENDED_AT = 1, 2, 3, 4, 5, 6, 7, 8
+local POOL, SEQ, INPUT, CB, DONE, ENDING, OUTPUT, ENDED_AT, SIZE = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 local M = {
   class = Job, SEQ = SEQ, INPUT = INPUT, CB = CB, DONE = DONE, ENDING = ENDING, OUTPUT = OUTPUT, ENDED_AT = ENDED_AT,
+  SIZE = SIZE,
 }
 
 -- What is not in the handle is the parent's alone, in the child of a fork. A user's line is blamed, `level` above.
@@ -39,10 +42,21 @@ end
 
 local tells = {}
 
-for name, at in pairs { pool = POOL, seq = SEQ, input = INPUT, ending = ENDING, output = OUTPUT } do
+for name, at in pairs { pool = POOL, seq = SEQ, ending = ENDING } do
   tells[name] = function(self)
     return self[at]
   end
+end
+
+-- Encoded. Of most jobs both are in a record of the store's, where the output is `true`.
+function tells.input(self)
+  local input = self[INPUT]
+  return type(input) == "string" and input or jobs.input(input)
+end
+
+function tells.output(self)
+  local output = self[OUTPUT]
+  return output == true and jobs.output(self[INPUT]) or output
 end
 
 function tells.id(self)
@@ -117,12 +131,13 @@ local meta = {
 --- A handle.
 ---@param pool brood.Pool
 ---@param seq integer
----@param input string its data, encoded
+---@param input string|userdata its data, encoded: a string, or a record of the store's
 ---@param cb? function|false the user's: called in a task
 ---@param done? function|false brood's own: called as it is
+---@param size? integer bytes of data; default: the string's
 ---@return brood.Job
-function M.new(pool, seq, input, cb, done)
-  return setmetatable({ pool, seq, input, cb or false, done or false, false, false, 0 }, meta)
+function M.new(pool, seq, input, cb, done, size)
+  return setmetatable({ pool, seq, input, cb or false, done or false, false, false, 0, size or #input }, meta)
 end
 
 -- ---- what is done with it ----

@@ -8,7 +8,7 @@ local uv = require "luv"
 
 local M = {}
 
-local SEQ, INPUT, ENDING, OUTPUT, ENDED_AT = job.SEQ, job.INPUT, job.ENDING, job.OUTPUT, job.ENDED_AT
+local SEQ, ENDING, ENDED_AT, SIZE = job.SEQ, job.ENDING, job.ENDED_AT, job.SIZE
 
 local BYTES_MAX = 64 * 1024 * 1024 -- of data and results that are remembered altogether
 local FIRST_RING = 64
@@ -132,18 +132,13 @@ function Ledger:forget(seq)
   end
 end
 
-local function size_of(handle)
-  local output = handle[OUTPUT]
-  return #handle[INPUT] + (output and #output or 0)
-end
-
 local function drop_oldest(self)
   local at = self.first
   local handle = self.ring[at]
   self.ring[at] = false
   self.first = at + 1 < self.capacity and at + 1 or 0
   self.count = self.count - 1
-  self.bytes = self.bytes - size_of(handle)
+  self.bytes = self.bytes - handle[SIZE]
   self:forget(handle[SEQ])
 end
 
@@ -163,7 +158,7 @@ function Ledger:remember(handle, now)
   if not self.keeps then
     return self:forget(seq)
   end
-  local size = size_of(handle)
+  local size = handle[SIZE]
   if size > BYTES_MAX then
     return self:forget(seq)
   end

@@ -205,9 +205,9 @@ local function take_in(self, data, options, cb, done)
     end
   end
   local seq = number(self)
-  local input, ok, err
+  local input, ok, err, size
   if not (options or self.options.max_backlog or self.leaving) then
-    input = self.store:put(seq, data)
+    input, size = self.store:put(seq, data)
     ok = input ~= nil
   end
   if not ok then
@@ -216,7 +216,7 @@ local function take_in(self, data, options, cb, done)
       ok, err = push(self, seq, input, options)
     end
   end
-  local handle = new_job(self, seq, input or "", cb, done)
+  local handle = new_job(self, seq, input or "", cb, done, size)
   local books = self.ledger
   if cb or done or not ok then
     books.held:put(seq, handle)

@@ -11,8 +11,9 @@ local queue = require "brood.rules.queue"
 local task = require "brood.task"
 
 local decode, spawn, emit = message.decode, task.spawn, emitter.emit
-local rawget = rawget
+local rawget, type, sub = rawget, type, string.sub
 local CB, DONE, ENDING, OUTPUT, ENDED_AT = job.CB, job.DONE, job.ENDING, job.OUTPUT, job.ENDED_AT
+local INPUT, SIZE = job.INPUT, job.SIZE
 
 local M = {}
 
@@ -167,7 +168,7 @@ local function close_books(self, seq, handle, client, ending, attempt, err)
   local watched = self.watchers[seq]
   local far = watched ~= nil or client ~= 0
   if far then
-    local bytes = handle[OUTPUT] or err and message.encode_error(err) or nil
+    local bytes = handle.output or err and message.encode_error(err) or nil
     tell_far(self, seq, client, ending, bytes, attempt)
     self.watchers[seq] = nil
   end
@@ -178,6 +179,19 @@ local function close_books(self, seq, handle, client, ending, attempt, err)
     handle.reported = progress
   end
   return far
+end
+
+-- It is remembered, and whoever waits for it hears of it.
+local function close(self, handle, ending, err, value, now, far)
+  handle[ENDING], handle[ENDED_AT] = ending, now
+  self.live, self.ended = self.live - 1, self.ended + 1
+  self.ledger:remember(handle, now)
+  local cb = handle[CB]
+  if cb and not self.heard and not rawget(handle, "heard") and not rawget(handle, "more") then
+    handle[CB] = false
+    return spawn(cb, err, value)
+  end
+  announce(self, handle, ending, err, value, far)
 end
 
 --- The job has ended. Called for each once, while it is in the store or was never there.
@@ -214,23 +228,19 @@ function M.finish(self, seq, ending, output, err, now, client)
   else
     self.store:remove(seq)
   end
-  self.live, self.ended = self.live - 1, self.ended + 1
-  handle[ENDING], handle[OUTPUT], handle[ENDED_AT] = ending, output, now
+  if output then
+    handle[OUTPUT], handle[SIZE] = output, handle[SIZE] + #output
+  end
   if err then
     handle.err = err
     self.failed = ending == "failure" and self.failed + 1 or self.failed
     self.aborted = ending == "abort" and self.aborted + 1 or self.aborted
   end
   if self.eventful then
+    handle[ENDING] = ending
     far = close_books(self, seq, handle, client, ending, attempt, err)
   end
-  ledger:remember(handle, now)
-  local cb = handle[CB]
-  if cb and not self.heard and not rawget(handle, "heard") and not rawget(handle, "more") then
-    handle[CB] = false
-    return spawn(cb, err, value)
-  end
-  announce(self, handle, ending, err, value, far)
+  close(self, handle, ending, err, value, now, far)
 end
 local finish = M.finish
 
@@ -310,6 +320,26 @@ end
 ---@param now number
 function M.succeeded(self, seq, output, now)
   return finish(self, seq, "success", output, nil, now)
+end
+
+--- The same where the output is `size` bytes that end at `offset` in a frame: of most jobs they are never looked at
+--- again, and no string is made of them.
+---@param self brood.Pool
+---@param seq integer
+---@param frame string
+---@param offset integer
+---@param size integer
+---@param now number
+function M.answered(self, seq, frame, offset, size, now)
+  local handle = self.ledger.held:get(seq)
+  if handle and not self.eventful and type(handle[INPUT]) == "userdata" then
+    local known, value, output = self.store:answer(seq, handle[INPUT], frame, offset, size)
+    if known then
+      handle[OUTPUT], handle[SIZE] = output, handle[SIZE] + size
+      return close(self, handle, "success", nil, value, now, false)
+    end
+  end
+  return finish(self, seq, "success", sub(frame, offset - size + 1, offset), nil, now)
 end
 
 --- What a worker reports on the way.

@@ -3,10 +3,12 @@
 --- become it, and returns a function that gives up waiting.
 local clock = require "brood.clock"
 local E = require "brood.error"
-local probe = require "brood.process.probe"
+local lazy = require "brood.lazy"
 local timer = require "brood.timer"
-local unix_listeners = require("brood.lazy").room "brood.unix_listeners"
 local uv = require "luv"
+
+local probe = lazy.room "brood.process.probe"
+local unix_listeners = lazy.room "brood.unix_listeners"
 
 local M = {}
 
@@ -63,7 +65,12 @@ local function listens(target)
   end
 end
 
-M.target = require("brood.rules.ready_place").target
+--- Where a `ready` table looks; see `brood.rules.ready_place`.
+---@param ready table
+---@return table? target, string? why
+function M.target(ready)
+  return require("brood.rules.ready_place").target(ready)
+end
 
 --- Somebody else may have the port already; then its answers would pass for the child's.
 ---@param ready table

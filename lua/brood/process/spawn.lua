@@ -7,7 +7,6 @@ local child = require "brood.process.child"
 local duration = require "brood.rules.duration"
 local environment = require "brood.process.environment"
 local fork = require "brood.fork"
-local identity = require "brood.process.identity"
 local lazy = require "brood.lazy"
 local merged = require "brood.rules.merged"
 local options = require "brood.options"
@@ -16,6 +15,7 @@ local signals = require "brood.signals"
 local stdio = require "brood.process.stdio"
 
 local programs = lazy.room "brood.files"
+local identity = lazy.room "brood.process.identity"
 local input = lazy.room "brood.process.input"
 local notify_protocol = lazy.room "brood.process.notify"
 local output = lazy.room "brood.process.output"
@@ -23,6 +23,7 @@ local output = lazy.room "brood.process.output"
 local M = {}
 
 local FIRST_FD = environment.FIRST_FD
+local OURSELVES = {} -- an identity that nobody has to become
 
 ---@class brood.ProcessOptions
 ---@field name? string for messages; default: the program's name
@@ -343,7 +344,10 @@ end
 ---@return true? ok, brood.Error? err
 function M.start(self, run)
   local o = self.options
-  local id, err = identity(o)
+  local id, err = OURSELVES, nil
+  if o.user ~= nil or o.group ~= nil then
+    id, err = identity(o)
+  end
   if not id then
     return nil, E.of(self.name, err)
   end

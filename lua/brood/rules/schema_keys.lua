@@ -5,7 +5,6 @@
 ---
 --- A key with `available = false` is known and typed, but this version does not act on it
 --- yet: whoever gives it is told so by name.
-local merged = require "brood.rules.merged"
 
 local M = {}
 
@@ -119,13 +118,12 @@ local rollout_fields = {
 
 local actions = { "reload", "quit", "terminate", "scale_up", "scale_down", "drain", "reopen", "upgrade" }
 
-local function hook(name, doc, arguments, more)
-  return merged({
+local function hook(name, doc, arguments, of_cluster)
+  return {
     name = name, type = "function", doc = doc, example = ("function(%s) end"):format(arguments), is_hook = true,
-  }, more)
+    of_cluster = of_cluster,
+  }
 end
-
-local of_cluster = { of_cluster = true }
 
 --- Every key, in the order of the reference.
 ---@type brood.Key[]
@@ -284,10 +282,10 @@ M.keys = {
   },
   hook("on_start", 'in the master before its first fork; why is "start", "reload" or "upgrade"', "master, why"),
   hook("before_exec", "in the master, before an upgrade executes the new binary; raising cancels it", "master"),
-  hook("before_fork", "in the master, before each fork; raising cancels that fork", "master, worker", of_cluster),
-  hook("after_fork", "in the new worker, before its app is loaded; raising ends it", "master, worker", of_cluster),
-  hook("worker_ready", "in the master, when a worker serves", "master, worker", of_cluster),
-  hook("worker_exit", "in the master, when a worker has ended", "master, worker, code, signal", of_cluster),
+  hook("before_fork", "in the master, before each fork; raising cancels that fork", "master, worker", true),
+  hook("after_fork", "in the new worker, before its app is loaded; raising ends it", "master, worker", true),
+  hook("worker_ready", "in the master, when a worker serves", "master, worker", true),
+  hook("worker_exit", "in the master, when a worker has ended", "master, worker, code, signal", true),
   hook("on_stop", "in the master, after the last worker has gone", "master"),
   {
     name = "clusters", type = "clusters", default = {},
