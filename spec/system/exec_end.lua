@@ -1,5 +1,6 @@
 --- However a script ends, nothing that it supervises is left.
 local lu = require "luaunit"
+local namespace = require "spec.support.namespace"
 local s = require "spec.support"
 
 -- A program, its stubborn grandchild, a Lua child and a worker: their pids go to stdout, and then "up".
@@ -164,15 +165,7 @@ return {
   end,
 
   ["as PID 1 it ends by signals, with 128 and their number, and reaps orphans"] = function()
-    local argv = { "unshare", "-p", "-f", "--kill-child", "--mount-proc" }
-    local function inside(...)
-      local list = { unpack(argv) }
-      for _, word in ipairs { ... } do table.insert(list, word) end
-      return s.start(list)
-    end
-    if inside("true"):finish().code ~= 0 then
-      return lu.skip "needs to be allowed a PID namespace"
-    end
+    namespace.need()
     local path = s.write_file("init.lua", [[
       local brood, uv = require "brood", require "luv"
       require("brood.process").run { "sh", "-c", "setsid sleep 0.05 & setsid sleep 0.05 & exit 0" }
@@ -188,7 +181,7 @@ return {
       io.stdout:flush()
       brood.sleep(60)
     ]])
-    local script = inside(s.binary, "exec", path)
+    local script = namespace.start(s.binary, "exec", path)
     script:expect "^1\tup"
     local init
     for pid in pairs(s.children(script.pid)) do init = pid end

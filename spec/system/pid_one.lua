@@ -1,9 +1,8 @@
 --- A master as PID 1 of a container: what becomes of orphans, what TERM means, and the container's status at the end.
 local lu = require "luaunit"
+local namespace = require "spec.support.namespace"
 local s = require "spec.support"
 local uv = require "luv"
-
-local ARGV = { "unshare", "--pid", "--fork", "--kill-child", "--mount-proc" }
 
 local APP = [[
 local brood = require "brood"
@@ -22,23 +21,6 @@ return function(req, res)
   res:finish(tostring(require("brood.posix").getppid()) .. "\n")
 end]]
 
-local function inside(...)
-  local argv = { unpack(ARGV) }
-  for _, word in ipairs { ... } do
-    argv[#argv + 1] = word
-  end
-  return s.start(argv)
-end
-
-local allowed
-
-local function need_namespaces()
-  if allowed == nil then
-    allowed = inside("true"):finish().code == 0
-  end
-  lu.skipIf(not allowed, "a PID namespace of its own was refused (unshare --pid): that needs root")
-end
-
 ---@class spec.Container
 ---@field program spec.Program
 ---@field dir string
@@ -47,13 +29,14 @@ local Container = {}
 Container.__index = Container
 
 local function start(config, option)
-  need_namespaces()
+  namespace.need()
   local dir = s.temp_dir()
   s.write_file(dir .. "/app.lua", APP)
   s.write_file(dir .. "/brood.lua", ([[
     local brood = require "brood"
     return { app = "app.lua", listen = "unix:web.sock", workers = 2, control = false, %s }]]):format(config or ""))
-  return setmetatable({ program = inside(s.binary, option or "run", dir .. "/brood.lua"), dir = dir }, Container)
+  local program = namespace.start(s.binary, option or "run", dir .. "/brood.lua")
+  return setmetatable({ program = program, dir = dir }, Container)
 end
 
 -- Wait until it serves.

@@ -1,6 +1,7 @@
 --- Upgrades that fail: whatever becomes of the new master, the old one goes on as before, with its pidfile in place,
 --- and the next upgrade works.
 local lu = require "luaunit"
+local namespace = require "spec.support.namespace"
 local s = require "spec.support"
 local upgrade = require "spec.support.upgrade"
 local uv = require "luv"
@@ -298,20 +299,14 @@ return {
   end,
 
   ["PID 1 refuses, and says why"] = function()
-    local argv = { "unshare", "-p", "-f", "--kill-child", "--mount-proc" }
-    if s.run({ unpack(argv), "true" }).code ~= 0 and s.run { "unshare", "-p", "-f", "true" }.code ~= 0 then
-      return lu.skip "needs to be allowed a PID namespace"
-    end
+    namespace.need()
     local dir = s.temp_dir()
     s.write_file(dir .. "/app.lua", upgrade.APP)
     s.write_file(dir .. "/brood.lua", [[return {
       app = "app.lua", listen = "127.0.0.1:0", workers = 1, control = false,
       worker_ready = function(master) master:upgrade(function(err) print("refused: " .. tostring(err)) end) end,
     }]])
-    table.insert(argv, s.binary)
-    table.insert(argv, "run")
-    table.insert(argv, dir .. "/brood.lua")
-    local p = s.start(argv)
+    local p = namespace.start(s.binary, "run", dir .. "/brood.lua")
     p:expect "refused: as PID 1 "
     uv.kill(s.child_pids(p.pid)[1], "sigquit")
     p:wait()
