@@ -177,6 +177,7 @@ static int l_server(lua_State *L)
 	limits.write_timeout = limit_field(L, "write_timeout", 0);
 	limits.idle_timeout = limit_field(L, "idle_timeout", 0);
 	limits.request_timeout = limit_field(L, "request_timeout", 0);
+	limits.max_open = limit_field(L, "max_open", 0);
 	luaL_argcheck(L, limits.max_header <= 16 << 20, 1, "max_header: at most 16 MB");
 	s = lua_newuserdata(L, sizeof(*s));
 	s->server = NULL;

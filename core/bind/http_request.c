@@ -19,7 +19,7 @@ struct l_request {
 	uint64_t serial;
 	struct http_slice method, path, query;
 	struct http_slice host; /* see http_head */
-	uint64_t started; /* ns; 0 outside of a worker */
+	uint64_t started;       /* ns; 0 outside of a worker */
 	uint32_t count;
 	uint8_t minor;
 	/* It has a table of its own: fields set by the user, and those worth keeping. */
@@ -292,16 +292,12 @@ static int l_take(lua_State *L)
 	return n;
 }
 
-/* begun() -> whether the first of the body is here, or nothing of it is to be waited for */
-static int l_begun(lua_State *L)
+/* gather() -> whether there is enough of the body for one who serves one request at a time */
+static int l_gather(lua_State *L)
 {
 	struct l_request *r = check(L);
-	const char *bytes;
-	size_t len;
 
-	lua_pushboolean(L, !http_alive(r->conn, r->serial) ||
-				   http_body_peek(r->conn, &bytes, &len) != HTTP_BODY_MORE || len ||
-				   http_awaits_continue(r->conn));
+	lua_pushboolean(L, !http_alive(r->conn, r->serial) || http_body_gather(r->conn));
 	return 1;
 }
 
@@ -373,8 +369,9 @@ static int l_resumed(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "_resumed", l_resumed }, { "_take", l_take },           { "_wait", l_wait },
-	{ "_watch", l_watch },     { "_too_large", l_too_large }, { "_begun", l_begun },
+	{ "_resumed", l_resumed },     { "_take", l_take },
+	{ "_wait", l_wait },           { "_watch", l_watch },
+	{ "_too_large", l_too_large }, { "_gather", l_gather },
 	{ "_body_gone", l_body_gone }, { NULL, NULL },
 };
 

@@ -7,6 +7,7 @@
 #include "loop/accept.h"
 #include "sys/fd.h"
 #include "sys/listen.h"
+#include "sys/unix_bind.h"
 
 #define CLASS "brood.listener"
 
@@ -237,6 +238,18 @@ static int l_look(lua_State *L)
 	return 0;
 }
 
+/* listener.clear(path): remove the file of a Unix socket on which nobody listens. */
+static int l_clear(lua_State *L)
+{
+	const char *path = luaL_checkstring(L, 1);
+	int err = unix_clear(path);
+
+	if (err)
+		return bind_fail(L, err, "%s", path);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 static const luaL_Reg methods[] = {
 	{ "address", l_address },
 	{ "adopt_file", l_adopt_file },
@@ -251,10 +264,8 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-	{ "from_fd", l_from_fd },
-	{ "look", l_look },
-	{ "open", l_open },
-	{ NULL, NULL },
+	{ "clear", l_clear }, { "from_fd", l_from_fd }, { "look", l_look },
+	{ "open", l_open },   { NULL, NULL },
 };
 
 int bind_open_listener(lua_State *L)

@@ -32,14 +32,19 @@ static bool from_uv_spawn(pid_t pid, void *loop)
 	return s.found;
 }
 
-/* process.reap_orphans() -> how many, whether to look again soon */
+/*
+ * process.reap_orphans([own]) -> how many, whether to look again soon, whether there are some that
+ * only `own` would take
+ */
 static int l_reap_orphans(lua_State *L)
 {
-	bool hidden;
+	struct proc_search s = { .foreign = from_uv_spawn, .arg = bind_loop(L) };
 
-	lua_pushinteger(L, proc_reap_orphans(from_uv_spawn, bind_loop(L), &hidden));
-	lua_pushboolean(L, hidden);
-	return 2;
+	s.own = lua_toboolean(L, 1);
+	lua_pushinteger(L, proc_reap_orphans(&s));
+	lua_pushboolean(L, s.hidden);
+	lua_pushboolean(L, s.left);
+	return 3;
 }
 
 static int push_result(lua_State *L, int err, const char *what)

@@ -80,9 +80,19 @@ static struct l_response *check_response(lua_State *L)
 	struct l_response *response = response_find(L, 2);
 
 	luaL_argcheck(L, response, 2, "a response is needed");
-	if (response && response->finished)
-		luaL_error(L, "forward: the response is already finished");
 	return response;
+}
+
+/* What its handler has done with it, after which nobody else can answer; or NULL. */
+static const char *spoiled(const struct l_response *response, const struct http_asked *asked)
+{
+	if (response->finished)
+		return "the response is already finished";
+	if (!response_alive(response) || !http_alive(asked->conn, asked->serial))
+		return NULL;
+	if (!http_body_is_untouched(asked->conn))
+		return "the request's body has been read, at least in part";
+	return http_head_sent(asked->conn) ? "the head of an answer has already been sent" : NULL;
 }
 
 static uint64_t milliseconds(lua_State *L, int index)
@@ -105,10 +115,14 @@ static int l_start(lua_State *L)
 	struct relay_refs refs;
 	struct relay_end end;
 	lua_State *caller = http_caller;
+	const char *mistake;
 	int err;
 
 	http_request_describe(L, &asked);
 	response = check_response(L);
+	mistake = spoiled(response, &asked);
+	if (mistake)
+		return luaL_error(L, "forward: %s", mistake);
 	plan = (struct relay_plan){ .address = luaL_checkstring(L, 3),
 				    .timeout = milliseconds(L, 4),
 				    .connect_timeout = milliseconds(L, 5),
@@ -122,10 +136,6 @@ static int l_start(lua_State *L)
 						     .why = "the client has gone" });
 		return 2;
 	}
-	if (!http_body_is_untouched(asked.conn))
-		return luaL_error(L, "forward: the request's body has been read, at least in part");
-	if (http_head_sent(asked.conn))
-		return luaL_error(L, "forward: the head of an answer has already been sent");
 	lua_settop(L, 9);
 	refs.over = luaL_ref(L, LUA_REGISTRYINDEX);
 	refs.response = bind_ref(L, 2);
@@ -144,6 +154,17 @@ static int l_start(lua_State *L)
 	return 2;
 }
 
+/* mistake(req, res) -> why it cannot be answered by somebody else any more, by its handler's fault
+ * | nil */
+static int l_mistake(lua_State *L)
+{
+	struct http_asked asked;
+
+	http_request_describe(L, &asked);
+	lua_pushstring(L, spoiled(check_response(L), &asked));
+	return 1;
+}
+
 /* kept() -> how many connections wait for another request */
 static int l_kept(lua_State *L)
 {
@@ -159,10 +180,8 @@ static int l_close_kept(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-	{ "start", l_start },
-	{ "kept", l_kept },
-	{ "close_kept", l_close_kept },
-	{ NULL, NULL },
+	{ "start", l_start },           { "mistake", l_mistake }, { "kept", l_kept },
+	{ "close_kept", l_close_kept }, { NULL, NULL },
 };
 
 int bind_open_relay(lua_State *L)

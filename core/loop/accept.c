@@ -53,6 +53,7 @@ struct acceptor {
 	size_t count, first;
 	int handles;
 	bool enrolled;
+	bool resting;
 	bool closing;
 	struct accept_turn state;
 	/* When we last said that something is wrong. */
@@ -131,10 +132,39 @@ static void back_off(struct acceptor *a, int err)
 static void on_later(uv_timer_t *timer)
 {
 	struct acceptor *a = timer->data;
-	int err = join_line(a);
+	int err = a->resting ? 0 : join_line(a);
 
 	if (err)
 		back_off(a, -err);
+}
+
+void acceptor_rest(struct acceptor *a)
+{
+	if (!a || a->closing || a->resting)
+		return;
+	a->resting = true;
+	leave_line(a);
+	accept_turn_open(&a->state, false);
+}
+
+void acceptor_go_on(struct acceptor *a)
+{
+	int err;
+
+	if (!a || a->closing || !a->resting)
+		return;
+	a->resting = false;
+	err = join_line(a);
+	if (err)
+		back_off(a, -err);
+}
+
+void acceptor_back_off(struct acceptor *a, int err)
+{
+	if (!a || a->closing || !a->enrolled)
+		return;
+	fd_close(&a->reserve); /* somebody needs it more */
+	back_off(a, -err);
 }
 
 static void rejoin(struct acceptor *a)

@@ -20,6 +20,13 @@ typedef void (*accept_cb)(void *data, int fd, const struct sockaddr *peer, sockl
 int acceptor_open(struct acceptor **out, uv_loop_t *loop, accept_cb cb, void *data);
 int acceptor_add(struct acceptor *a, int fd);
 /*
+ * Leave the queues to the siblings until acceptor_go_on, or for a moment. Safe from within its own
+ * callback; NULL is legal.
+ */
+void acceptor_rest(struct acceptor *a);
+void acceptor_go_on(struct acceptor *a);
+void acceptor_back_off(struct acceptor *a, int err);
+/*
  * Take what waits at this moment, then close: where nobody else has the listener, the kernel
  * resets what is left in its queue.
  */

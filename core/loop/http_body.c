@@ -153,11 +153,12 @@ ssize_t http_body_step(struct http_conn *c, const char *p, size_t len)
 void http_body_time(struct http_conn *c)
 {
 	uint64_t passed = uv_now(c->server->loop) - c->body_since;
-	uint64_t grace = HTTP_BODY_GRACE * c->server->limits.body_timeout;
-	bool in_pieces = c->phase == PHASE_BODY && !c->whole && !c->taker;
+	uint64_t grace = (c->hurried ? 1 : HTTP_BODY_GRACE) * c->server->limits.body_timeout;
+	uint64_t came = c->body_received - c->body_before;
+	bool in_pieces = c->phase == PHASE_BODY && !c->whole && !c->taker && !c->gathered;
 
 	if (!c->phase_limit.next || in_pieces || passed < grace ||
-	    c->body_received >= (passed - grace) * HTTP_BODY_RATE / 1000)
+	    came >= (passed - grace) * HTTP_BODY_RATE / 1000)
 		deadline_start(&c->server->deadlines, LIST_BODY, &c->phase_limit);
 }
 
@@ -210,6 +211,17 @@ int http_body_want(struct http_conn *c, bool whole)
 	if (stalled && whole)
 		http_settle(c);
 	return 0;
+}
+
+bool http_body_gather(struct http_conn *c)
+{
+	bool is_long = c->chunked_body || http_body_length(c) > HTTP_BODY_AHEAD;
+
+	if (!c->gathered)
+		c->body_since = uv_now(c->server->loop);
+	c->gathered = true;
+	return c->phase != PHASE_BODY || c->too_large || c->body_gone || http_awaits_continue(c) ||
+	       (is_long && c->body_received);
 }
 
 bool http_body_too_large(const struct http_conn *c)

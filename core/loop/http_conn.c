@@ -68,6 +68,7 @@ void http_accepted(void *data, int fd, const struct sockaddr *peer, socklen_t le
 	reset(c, s);
 	conn_link(&s->conns, &c->conn);
 	count_connections(s, 1);
+	http_limit_conns(s);
 	/* The request is often here already; one that closes after it never needs the watcher. */
 	http_input_read(c);
 }
@@ -118,6 +119,8 @@ void http_close(struct http_conn *c, bool reset)
 	conn_unlink(&s->conns, &c->conn);
 	count_connections(s, -1);
 	conn_close(&c->conn, reset);
+	if (s->full)
+		http_conns_fewer(s);
 	if (open) {
 		count_active(s, -1);
 		if (taken.by)
@@ -219,6 +222,8 @@ void http_request_end(struct http_conn *c)
 	} else if (incomplete) {
 		c->body_received = 0;
 		c->body_since = uv_now(s->loop);
+		c->hurried = false;
+		c->body_before = 0;
 		c->phase = PHASE_DRAIN;
 	} else {
 		c->phase = PHASE_IDLE;

@@ -19,8 +19,9 @@
 /* An unread body up to this is swallowed so that the connection can go on. */
 #define HTTP_DRAIN_MAX 262144
 /*
- * Where nobody reads a body piece by piece, it has this many times body_timeout; from then on it
- * must have come at so many bytes per second on average: else a client could drip for ever.
+ * Where nobody reads a body piece by piece, it has this many times body_timeout, but once where
+ * somebody waits for it who could serve others; from then on it must have come at so many bytes per
+ * second on average: else a client could drip for ever.
  */
 #define HTTP_BODY_GRACE 10
 #define HTTP_BODY_RATE  500
@@ -29,6 +30,8 @@
 #define HTTP_READ_MAX     65536
 #define HTTP_LINGER_MS    2000
 #define HTTP_FRESH_MS     1000
+/* So long after a server was full its connections end with their answers. */
+#define HTTP_CROWDED_MS 1000
 /* Of what a client has pipelined when the server stops, so many are still answered. */
 #define HTTP_LATE_MAX 100
 
@@ -84,13 +87,16 @@ struct http_conn {
 	struct buffer body;
 	uint64_t body_left; /* by Content-Length; unknown where chunked */
 	uint64_t body_received;
-	uint64_t body_since; /* when it began to count how fast the body comes */
+	uint64_t body_since;  /* when it began to count how fast the body comes */
+	uint64_t body_before; /* what had come of it then */
 	struct http_chunk chunk;
 	uint8_t minor;
 	bool is_head;
 	bool chunked_body;
 	bool expects_continue;
 	bool whole;
+	bool gathered; /* somebody waits until there is enough of it */
+	bool hurried;  /* somebody waits for it who could serve others */
 	bool too_large;
 	bool body_gone;
 	bool hung_up;
@@ -136,7 +142,9 @@ struct http_server {
 	uint64_t request_limit; /* shorter than request_timeout, since some moment; 0: none */
 	bool keeps_idle;        /* while it stops: until they have had one more answer */
 	bool closing;
-	bool cut; /* what there is, is not waited for */
+	bool cut;  /* what there is, is not waited for */
+	bool full; /* it accepts no more for now */
+	uint64_t crowded_until;
 	uint64_t stopped_at;
 };
 
@@ -224,6 +232,10 @@ void http_log_refused(struct http_conn *c, int status, uint64_t bytes, const cha
 /* http_server.c */
 /* A stopping server goes with its last connection. */
 void http_check_stopped(struct http_server *s);
+/* One connection more: whether there may be others. */
+void http_limit_conns(struct http_server *s);
+/* It was full, and there is one less, or one that could be closed. */
+void http_conns_fewer(struct http_server *s);
 
 /* Idle connections are to go. */
 static inline bool http_drops_idle(const struct http_server *s)

@@ -59,9 +59,9 @@ static void begin(struct http_conn *c, const struct http_head *head)
 	c->keep_alive = head->keep_alive;
 	c->chunked_body = head->chunked;
 	c->body_left = head->content_length;
-	c->body_received = 0;
+	c->body_received = c->body_before = 0;
 	c->chunk = (struct http_chunk){ 0 };
-	c->whole = c->body_gone = c->in_trailers = false;
+	c->whole = c->gathered = c->hurried = c->body_gone = c->in_trailers = false;
 	c->expects_continue = head->expects_continue;
 	c->too_large = false;
 	c->phase = head->chunked || head->content_length ? PHASE_BODY : PHASE_BUSY;
@@ -203,10 +203,13 @@ static bool plan(struct http_conn *c)
 
 	switch (c->phase) {
 	case PHASE_IDLE:
-		if (c->in.len && !stalled)
+		if (c->in.len && !stalled) {
 			deadline_start_early(deadlines, LIST_RESUME, &c->phase_limit, 0);
-		else if (!c->in.len && !c->conn.out_bytes)
+		} else if (!c->in.len && !c->conn.out_bytes) {
 			deadline_start(deadlines, LIST_IDLE, &c->phase_limit);
+			if (c->server->full)
+				http_conns_fewer(c->server);
+		}
 		return c->in.len < HTTP_PIPELINE_MAX;
 	case PHASE_HEAD:
 		if (!c->phase_limit.next)

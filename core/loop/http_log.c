@@ -294,14 +294,16 @@ static uint64_t less_unsent(const struct http_conn *c, uint64_t bytes)
 void http_log_closed(struct http_conn *c)
 {
 	struct http_log_now *now = innermost ? find(c) : NULL;
-	int status = c->head_sent ? c->status : STATUS_GONE;
+	bool left = !c->head_sent || c->was_gone;
+	int status = left ? STATUS_GONE : c->status;
+	uint64_t bytes = left ? 0 : less_unsent(c, c->body_sent);
 
 	if (now)
-		log_now(now, status, less_unsent(c, c->body_sent));
+		log_now(now, status, bytes);
 	else if (c->note && c->note->status)
 		log_note(c, c->note->status, less_unsent(c, c->note->bytes));
 	else if (c->note)
-		log_note(c, status, less_unsent(c, c->body_sent));
+		log_note(c, status, bytes);
 }
 
 void http_log_refused(struct http_conn *c, int status, uint64_t bytes, const char *input,

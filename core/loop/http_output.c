@@ -138,7 +138,8 @@ static bool is_last(struct http_conn *c)
 static int build_head(struct http_conn *c, bool known, uint64_t length)
 {
 	out.len = 0;
-	if (body_in_the_way(c, known) || c->close_asked || (c->server->stopping && is_last(c)))
+	if (body_in_the_way(c, known) || c->close_asked || (c->server->stopping && is_last(c)) ||
+	    c->server->crowded_until > uv_now(c->server->loop))
 		c->keep_alive = false;
 	c->no_body = !has_body(c);
 	/* A length is as good as the body that a 304 or HEAD stands for; here it would be a lie. */
@@ -164,12 +165,15 @@ void http_response_reset(struct http_conn *c)
 	c->head_sent = c->chunked = c->no_body = false;
 }
 
-/* A failure ends the connection, and with it the request. */
+/*
+ * A failure ends the connection, and with it the request. One that has ended its side may have
+ * gone altogether: TCP tells that to whoever sends something, on this machine at once.
+ */
 static int send_parts(struct http_conn *c, const struct iovec *parts, int n)
 {
 	int err = conn_write(&c->conn, parts, n);
 
-	if (err) {
+	if (err || (http_client_gone(c) && conn_is_cut(&c->conn))) {
 		http_close(c, false);
 		return -EPIPE;
 	}

@@ -4,6 +4,7 @@
  */
 #include "loop/http_server.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "loop/accept.h"
@@ -120,6 +121,54 @@ void http_limit_request(struct http_conn *c)
 				     s->request_limit);
 	else
 		deadline_start(&s->deadlines, LIST_REQUEST, &c->request_limit);
+}
+
+/* ---- how many connections there are ---- */
+
+/* The one that has been idle longest, unless it is not any more. */
+static bool close_idle(struct http_server *s)
+{
+	struct deadline *head = &s->deadlines.heads[LIST_IDLE];
+
+	for (struct deadline *d = head->next; d != head; d = d->next) {
+		struct http_conn *c =
+			(struct http_conn *)((char *)d - offsetof(struct http_conn, phase_limit));
+
+		if (!conn_has_unread(&c->conn)) {
+			http_close(c, false);
+			return true;
+		}
+	}
+	return false;
+}
+
+void http_limit_conns(struct http_server *s)
+{
+	uint64_t most = s->limits.max_open;
+	bool over = s->counts.connections > most;
+	struct deadline *idle = &s->deadlines.heads[LIST_IDLE];
+
+	if (!most || s->stopping || s->counts.connections < most)
+		return;
+	s->full = over ? !close_idle(s) : idle->next == idle;
+	/* As long as others may be waiting, whoever is answered goes. */
+	s->crowded_until = uv_now(s->loop) + HTTP_CROWDED_MS;
+	if (s->full)
+		acceptor_rest(s->acceptor);
+}
+
+void http_conns_fewer(struct http_server *s)
+{
+	s->full = false;
+	if (!s->stopping)
+		acceptor_go_on(s->acceptor);
+}
+
+bool http_make_room(struct http_conn *c)
+{
+	acceptor_back_off(c->server->acceptor, -EMFILE);
+	c->server->crowded_until = uv_now(c->server->loop) + HTTP_CROWDED_MS;
+	return close_idle(c->server);
 }
 
 /* ---- the server ---- */

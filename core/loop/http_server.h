@@ -31,6 +31,9 @@ struct http_refs {
 struct http_limits {
 	uint64_t max_header, max_body;
 	uint64_t header_timeout, body_timeout, write_timeout, idle_timeout, request_timeout;
+	/* Connections at a time, 0: any number. Beyond it the one goes that has been idle longest;
+	   while none is idle, no more are accepted. */
+	uint64_t max_open;
 };
 
 struct http_app {
@@ -76,6 +79,11 @@ struct http_counts http_server_counts(const struct http_server *s);
 void http_request_limit(uint64_t n, void (*reached)(void));
 /* In the child of a fork: what was going on ends in the parent alone. */
 void http_after_fork(void);
+/*
+ * There are no descriptors left for c's request: its server accepts no more for a moment, and
+ * closes a connection that is idle. Returns whether there was one.
+ */
+bool http_make_room(struct http_conn *c);
 
 /* ---- a request, as long as it is alive ---- */
 
@@ -100,6 +108,12 @@ void http_body_return(struct http_conn *c, struct buffer *lent, bool taken);
  * up to max_body.
  */
 int http_body_want(struct http_conn *c, bool whole);
+/*
+ * Whether somebody who serves one request at a time need not wait for this one's body any longer:
+ * it is whole, will not come, is to be asked for, or has begun and is too long to be waited for.
+ * From now on it has to come at a pace.
+ */
+bool http_body_gather(struct http_conn *c);
 bool http_body_too_large(const struct http_conn *c);
 
 /* ---- its response; 0 or -errno. -EPIPE: the client is gone, and so is the request ---- */

@@ -14,6 +14,12 @@ void http_take(struct http_conn *c, const struct http_taker *taker, void *data)
 	c->body_since = uv_now(c->server->loop);
 }
 
+void http_body_hurry(struct http_conn *c)
+{
+	c->hurried = true;
+	c->body_before = c->body_received;
+}
+
 void http_give_back(struct http_conn *c)
 {
 	c->taker = NULL;

@@ -30,6 +30,8 @@ struct http_taker {
 };
 
 void http_take(struct http_conn *c, const struct http_taker *taker, void *data);
+/* The taker could serve others, were the body not still to come: it has less time from now on. */
+void http_body_hurry(struct http_conn *c);
 /* Nothing more is told. */
 void http_give_back(struct http_conn *c);
 

@@ -152,7 +152,10 @@ static void on_expired(struct deadline *d, int list, void *data)
 	}
 	if (list == RELAY_PROGRESS) {
 		r = (struct relay *)((char *)d - offsetof(struct relay, limit));
-		if (r->stage == STAGE_CONNECT)
+		if (r->stage == STAGE_CONNECT && r->no_files)
+			relay_fail(r, RELAY_CONNECT, r->no_files, "connect: %s",
+				   uv_strerror(r->no_files));
+		else if (r->stage == STAGE_CONNECT)
 			relay_fail(r, RELAY_TIMEOUT, -ETIMEDOUT, "not connected within %g s",
 				   (double)r->connect_timeout / 1e3);
 		else
@@ -165,7 +168,9 @@ static void on_expired(struct deadline *d, int list, void *data)
 		return;
 	}
 	r = (struct relay *)((char *)d - offsetof(struct relay, grace));
-	if (http_awaits_continue(r->c))
+	if (list == RELAY_AGAIN)
+		connect_up(r);
+	else if (http_awaits_continue(r->c))
 		http_continue(r->c);
 	else if (!r->began && http_client_gone(r->c))
 		relay_fail(r, RELAY_GONE, -ECONNRESET, "the client has gone");
@@ -288,6 +293,18 @@ static const struct http_taker taker = {
 
 /* ---- the beginning ---- */
 
+/* Descriptors are short: what is idle goes, and who has come waits for what others give back. */
+static void await_room(struct relay *r, int err)
+{
+	bool found = relay_kept() > 0;
+
+	r->no_files = err;
+	relay_close_kept();
+	found |= http_make_room(r->c);
+	deadline_start_in(relay_deadlines(r->loop), RELAY_AGAIN, &r->grace,
+			  found ? 0 : RELAY_AGAIN_MS);
+}
+
 static void on_connected(void *data, int fd, const struct sockaddr *peer)
 {
 	struct relay *r = data;
@@ -295,10 +312,8 @@ static void on_connected(void *data, int fd, const struct sockaddr *peer)
 	int err = fd;
 
 	r->connector = NULL;
-	if ((fd == -EMFILE || fd == -ENFILE) && relay_kept() && !r->retried) {
-		r->retried = true;
-		relay_close_kept();
-		connect_up(r);
+	if (fd == -EMFILE || fd == -ENFILE) {
+		await_room(r, fd);
 		return;
 	}
 	if (fd >= 0)
@@ -325,21 +340,6 @@ static void connect_up(struct relay *r)
 		relay_fail(r, RELAY_CONNECT, err, "connect: %s", uv_strerror(err));
 }
 
-/* What may be asked twice, should the connection turn out to be closing. */
-static bool is_repeatable(const struct relay *r, const struct http_head *head)
-{
-	static const char *const words[] = { "GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PUT" };
-
-	if (r->upload)
-		return false;
-	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-		if (head->method.len == strlen(words[i]) &&
-		    memcmp(head->base + head->method.at, words[i], head->method.len) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void describe_start(struct relay_end *end, enum relay_fault fault, int err,
 			   const char *address, const char *why)
 {
@@ -357,7 +357,7 @@ static int begin(struct relay *r, const struct http_head *head, const struct rel
 	if (err)
 		return err;
 	if (!plan->fresh)
-		r->link = relay_link_take(r, !is_repeatable(r, head));
+		r->link = relay_link_take(r, !relay_is_repeatable(r, head));
 	if (r->link) {
 		err = relay_send(r, &out);
 		if (!relay_alive(r, life))
@@ -427,6 +427,8 @@ int relay_start(uv_loop_t *loop, struct http_conn *c, const struct http_head *he
 		return err;
 	}
 	http_take(c, &taker, r);
+	if (!plan->keep)
+		http_body_hurry(c);
 	err = begin(r, head, plan);
 	if (err) {
 		describe(r, end, r->link ? RELAY_CLOSED : RELAY_CONNECT, err);

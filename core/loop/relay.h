@@ -23,7 +23,8 @@ struct relay_plan {
 	const char *address;
 	const char *host; /* in place of the client's Host; NULL: that one */
 	uint64_t timeout, connect_timeout;
-	bool keep;  /* the connection, for another request */
+	bool keep;  /* the connection, for another request; else whoever answers is the request's
+		       alone, and its body has to come on */
 	bool fresh; /* one of its own, none that was kept */
 };
 

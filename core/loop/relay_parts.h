@@ -30,8 +30,10 @@
 #define RELAY_HALF_MS 1000
 /* Servers that never heard of 100-continue have so long for it. */
 #define RELAY_CONTINUE_MS 1000
+/* Where no descriptor is left, one is looked for so often. */
+#define RELAY_AGAIN_MS 10
 
-enum relay_list { RELAY_PROGRESS, RELAY_IDLE, RELAY_GRACE };
+enum relay_list { RELAY_PROGRESS, RELAY_IDLE, RELAY_GRACE, RELAY_AGAIN };
 
 /* An address, as long as anybody has a connection to it or wants one. */
 struct relay_upstream {
@@ -80,7 +82,8 @@ struct relay {
 	bool chunked; /* which is sent in chunks */
 	bool asked;   /* all of it was given to the connection */
 	bool taken;   /* some of the body was */
-	bool sent, came, retried;
+	int no_files; /* why there was no socket, when it was tried last */
+	bool sent, came;
 	bool half; /* its client has ended its side, and may have gone */
 
 	/* The answer. */
@@ -114,6 +117,8 @@ struct deadlines *relay_deadlines(uv_loop_t *loop);
 /* relay_request.c: into out, which is emptied first. 0 or -ENOMEM. */
 int relay_build_request(struct relay *r, const struct http_head *head,
 			const struct relay_plan *plan, struct buffer *out);
+/* What may be asked twice, should the connection turn out to be closing. */
+bool relay_is_repeatable(const struct relay *r, const struct http_head *head);
 
 /* relay_upload.c */
 /*

@@ -261,3 +261,17 @@ int relay_build_request(struct relay *r, const struct http_head *head,
 	PUT(out, "\r\n");
 	return 0;
 }
+
+bool relay_is_repeatable(const struct relay *r, const struct http_head *head)
+{
+	static const char *const words[] = { "GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PUT" };
+
+	if (r->upload)
+		return false;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		if (head->method.len == strlen(words[i]) &&
+		    memcmp(head->base + head->method.at, words[i], head->method.len) == 0)
+			return true;
+	}
+	return false;
+}

@@ -31,7 +31,7 @@ pid_t proc_fork(void)
 	if (err)
 		return err;
 	wards_share();
-	pid = fork();
+	pid = known_fork();
 	if (pid < 0)
 		return -errno;
 	if (pid > 0) {

@@ -108,12 +108,20 @@ void proc_known_remove(pid_t pid);
 void proc_await(const struct proc *p, bool awaited);
 /*
  * Reap dead children that nobody waits for: orphans that came home, and what
- * proc_close let go. Left alone are the known ones, those in our own process group
- * (popen and other forks of user code) and those that `foreign` (may be NULL)
- * claims. Returns how many. *hidden: one that is awaited is dead and not reaped yet, and others may
- * be behind it: to be called again.
+ * proc_close let go. Left alone are the known ones, those that `foreign` (may be NULL)
+ * claims, and those in our own process group: popen's are there, other forks of user code, and the
+ * orphans of whom these have started. With `own` those are taken too, unless others than we have
+ * forked here: who asks for it knows that no popen is open, and that they are dead for a while.
+ * Returns how many.
  */
-int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg, bool *hidden);
+struct proc_search {
+	bool (*foreign)(pid_t pid, void *arg);
+	void *arg;
+	bool own;
+	bool hidden; /* one that is awaited is dead and not reaped yet: others may be behind it */
+	bool left;   /* there are some that only `own` would take */
+};
+int proc_reap_orphans(struct proc_search *s);
 
 /* Orphans below us become our children. */
 int proc_subreaper(void);

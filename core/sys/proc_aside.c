@@ -49,7 +49,7 @@ static void await_parent(pid_t middle)
 /* In the process in between, with all that the parent has: who is that child, returns. */
 static void fork_between(void)
 {
-	pid_t self = getpid(), pid = fork();
+	pid_t self = getpid(), pid = known_fork();
 
 	if (pid != 0) {
 		*made = pid < 0 ? -errno : pid;

@@ -7,6 +7,7 @@
  * before it is taken, and left alone unless it is certain that nobody else wants it.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,9 +46,13 @@ int known_reserve(void)
 	return 0;
 }
 
+/* Forks that are not ours: a C module's, whose children are dead in our group until it waits. */
+static bool forking, others_fork;
+
 void known_forget_all(void)
 {
 	set.count = 0;
+	others_fork = false;
 }
 
 /* The first place whose pid is not less. */
@@ -125,12 +130,27 @@ void proc_await(const struct proc *p, bool awaited)
 		k->awaited = awaited;
 }
 
-struct search {
-	bool (*foreign)(pid_t pid, void *arg);
-	void *arg;
-};
+static void on_fork(void)
+{
+	others_fork = others_fork || !forking;
+}
 
-static bool nobodys(pid_t pid, const struct search *s)
+static void __attribute__((constructor)) hear_of_forks(void)
+{
+	pthread_atfork(NULL, on_fork, NULL);
+}
+
+pid_t known_fork(void)
+{
+	pid_t pid;
+
+	forking = true;
+	pid = fork();
+	forking = false;
+	return pid;
+}
+
+static bool nobodys(pid_t pid, struct proc_search *s)
 {
 	struct known *k = lookup(pid);
 
@@ -139,9 +159,11 @@ static bool nobodys(pid_t pid, const struct search *s)
 	if (wards_awaited(getpgid(pid)))
 		return false;
 	/* A zombie still has its group. popen and the like fork into ours, and so does everything
-	 * we do not know of. */
-	if (getpgid(pid) == getpgrp())
+	 * we do not know of; so do those who leave a program behind. */
+	if (getpgid(pid) == getpgrp() && (others_fork || !s->own)) {
+		s->left = s->left || !others_fork;
 		return false;
+	}
 	return !s->foreign || !s->foreign(pid, s->arg);
 }
 
@@ -194,7 +216,7 @@ static char *read_children(void)
 	return NULL;
 }
 
-static int reap_listed(const struct search *s)
+static int reap_listed(struct proc_search *s)
 {
 	char *text = read_children(), *at = text;
 	int n = 0;
@@ -220,24 +242,23 @@ static bool awaited_known(pid_t pid)
 	return k && k->awaited && !k->abandoned;
 }
 
-int proc_reap_orphans(bool (*foreign)(pid_t pid, void *arg), void *arg, bool *hidden)
+int proc_reap_orphans(struct proc_search *s)
 {
-	struct search s = { foreign, arg };
 	pid_t pid;
 	int n = 0;
 
-	*hidden = false;
+	s->hidden = s->left = false;
 	while ((pid = first_dead(P_ALL, 0, WNOWAIT)) > 0) {
 		/*
 		 * The look always shows the same first one. If that is about to go, another look
 		 * comes cheaper than a list of all; if it is somebody else's, see who stands behind
 		 * it.
 		 */
-		*hidden = awaited_known(pid);
-		if (*hidden)
+		s->hidden = awaited_known(pid);
+		if (s->hidden)
 			return n;
-		if (!nobodys(pid, &s))
-			return n + reap_listed(&s);
+		if (!nobodys(pid, s))
+			return n + reap_listed(s);
 		if (!reap(pid))
 			break;
 		n++;

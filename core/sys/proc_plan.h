@@ -72,6 +72,8 @@ void proc_begin(pid_t parent);
 /* Room for one more known child, so that adding it after the fork cannot fail. */
 int known_reserve(void);
 void known_forget_all(void);
+/* fork(2), by us: those of others are heard of. */
+pid_t known_fork(void);
 /* Somebody waits for it. */
 bool known_child(pid_t pid);
 /* Nobody will wait for it: the next proc_reap_orphans does. */

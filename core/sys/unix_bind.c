@@ -6,12 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "sys/place.h"
 
 /* Held for a few system calls; who has it longer was stopped there, or means harm. */
 #define LOCK_TRIES 20
@@ -88,4 +91,29 @@ void unix_folder_unlock(int lock)
 {
 	if (lock >= 0)
 		close(lock);
+}
+
+int unix_clear(const char *path)
+{
+	struct sockaddr_un *un;
+	struct addr addr = { .kind = ADDR_UNIX, .len = sizeof(*un) };
+	struct place place;
+	pid_t holder;
+	int err, lock;
+
+	un = (struct sockaddr_un *)&addr.sa;
+	if (strlen(path) >= sizeof(un->sun_path))
+		return -ENAMETOOLONG;
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path, path, strlen(path) + 1);
+	err = place_open(&place, path);
+	if (err)
+		return err;
+	lock = unix_folder_lock(place.dir);
+	err = lock < 0 ? -EAGAIN : unix_file_stale(&addr, &holder);
+	if (!err && unlinkat(place.dir, place.name, 0) < 0)
+		err = -errno;
+	unix_folder_unlock(lock);
+	place_close(&place);
+	return err;
 }

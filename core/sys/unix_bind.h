@@ -12,6 +12,10 @@
  * unknown, or gone since); -EEXIST: it is no socket. */
 int unix_bind(int fd, const struct addr *addr, pid_t *holder);
 
+/* Remove a socket file that nobody listens on, from a folder where nobody is just about to.
+ * -EADDRINUSE: somebody does; -EEXIST: it is no socket; -EAGAIN: the folder could not be locked. */
+int unix_clear(const char *path);
+
 /*
  * Who binds in a folder keeps it locked until it listens: until then its file looks like one that
  * a crashed process has left, and who looks would replace it. -1 where the folder cannot be locked

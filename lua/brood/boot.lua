@@ -76,6 +76,14 @@ function M.forgive()
   main.forgiving = true
 end
 
+local ending -- fun(status): what is to come before an end by os.exit
+
+--- Where os.exit is called, fn(status) comes first: it may see to the end itself, and then never returns.
+---@param fn fun(status: integer)
+function M.at_exit(fn)
+  ending = fn
+end
+
 --- The process's own end: `os.exit` leaves nothing behind that it supervises.
 local function exit(code)
   if code == nil or code == true then
@@ -85,10 +93,54 @@ local function exit(code)
   elseif type(code) ~= "number" then
     error("os.exit: the status must be a number or a boolean, got " .. type(code), 2)
   end
+  if ending then
+    ending(code)
+  end
   if package.loaded["brood.remote"] then
     require("brood.remote").leave()
   end
   leave(code)
+end
+
+local plain_assert = assert
+
+-- LuaJIT's own raises its last argument where the second is no string: the errno, of `assert(posix.chdir(dir))`.
+-- Tail calls: it is the caller whose line is told.
+local function assert_error(...)
+  local value, err = ...
+  if not value and type(err) == "table" then
+    return plain_assert(value, err)
+  end
+  return plain_assert(...)
+end
+
+local plain_popen = io.popen
+local programs = setmetatable({}, { __mode = "k" })
+
+local function note_program(file, ...)
+  if file then
+    programs[file] = true
+  end
+  return file, ...
+end
+
+-- A wrong call is left to the plain one, which tells the caller's line.
+local function popen(command, mode)
+  if type(command) == "string" and (mode == nil or mode == "r" or mode == "w") then
+    return note_program(plain_popen(command, mode))
+  end
+  return plain_popen(command, mode)
+end
+
+--- Whether a program of io.popen is open here: its end is awaited by who has it.
+---@return boolean
+function M.reads_programs()
+  for file in pairs(programs) do
+    if io.type(file) == "file" then
+      return true
+    end
+  end
+  return false
 end
 
 --- Called once by the runtime.
@@ -97,11 +149,14 @@ end
 function M.start(entry, argv)
   M.argv = argv
   os.exit = exit -- luacheck: ignore 122
+  io.popen = popen -- luacheck: ignore 122
+  _G.assert = assert_error -- where the code of others finds it
   uv.run = function()
     error("uv.run: brood runs the loop itself; just return, and it goes on while something is left to wait for", 2)
   end
   fork.on_child(function()
-    main, expected = { ended = true }, {}
+    main, expected, ending = { ended = true }, {}, nil
+    programs = setmetatable({}, { __mode = "k" }) -- the parent's
     core.on_dry(finish_status)
   end)
   M.main(require(entry).main, argv)

@@ -4,6 +4,7 @@
 --- of its own, sockets that it opens itself) is cluster.script's.
 local change = require "brood.cluster.change"
 local clock = require "brood.clock"
+local closing = require "brood.cluster.closing"
 local core = require "brood.core"
 local E = require "brood.error"
 local emitter = require "brood.emitter"
@@ -110,6 +111,7 @@ local function hear(self, member)
     self.recycler:is_due(member, "max_requests")
   end)
   peer:handle("leaving", function()
+    closing.closed(member)
     replace_leaving(self, member)
   end)
   peer:handle("reopen_all", function()
@@ -329,7 +331,14 @@ function Cluster:become(gen, first, done)
     is_new = function(member)
       return member.generation == gen
     end,
-  }, done)
+  }, function(failure, replaced)
+    if failure then
+      return done(failure, replaced)
+    end
+    closing.wait(self, function()
+      done(nil, replaced)
+    end)
+  end)
   sockets.cover(self)
 end
 

@@ -7,7 +7,10 @@ local task = require "brood.task"
 ---@class brood.Emitter
 local M = {}
 
-local function check(event, fn)
+--- Raise at the line that called what calls this, where these cannot be listened with.
+---@param event any
+---@param fn any
+function M.check(event, fn)
   if type(event) ~= "string" then
     error("the event must be a string, got " .. type(event), 3)
   elseif type(fn) ~= "function" then
@@ -38,7 +41,7 @@ end
 ---@param fn function
 ---@return T
 function M.on(self, event, fn)
-  check(event, fn)
+  M.check(event, fn)
   add(self, event, { fn = fn })
   return self
 end
@@ -50,7 +53,7 @@ end
 ---@param fn function
 ---@return T
 function M.once(self, event, fn)
-  check(event, fn)
+  M.check(event, fn)
   add(self, event, { fn = fn, once = true })
   return self
 end

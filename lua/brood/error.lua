@@ -26,7 +26,7 @@ function M.of(name, err)
   return M.new(err.code, "%s: %s", name, err.message)
 end
 
---- The error as it was raised: tables stay what they are, text becomes an error with code "error".
+--- The error as it was raised: tables stay what they are, with code "error" where they have none, as text has it.
 ---@param value any what `error` was called with
 ---@param traceback? string
 ---@return brood.Error
@@ -36,6 +36,7 @@ function M.from(value, traceback)
   elseif getmetatable(value) == nil then
     setmetatable(value, core.error_meta)
     value.message = value.message ~= nil and M.describe(value.message) or "(error object without a message)"
+    value.code = value.code == nil and "error" or value.code
   end
   if traceback and rawget(value, "traceback") == nil and getmetatable(value) == core.error_meta then
     value.traceback = traceback

@@ -133,6 +133,7 @@ end
 ---@param fn function
 ---@return brood.Request
 function Request:on(event, fn)
+  emitter.check(event, fn)
   events(self):on(event, fn)
   return self
 end
@@ -142,6 +143,7 @@ end
 ---@param fn function
 ---@return brood.Request
 function Request:once(event, fn)
+  emitter.check(event, fn)
   events(self):once(event, fn)
   return self
 end
@@ -300,6 +302,7 @@ local Server = server.class(function(self)
     end,
     max_header = checked.max_header,
     max_body = checked.max_body or nil,
+    max_open = checked.max_open, -- for brood's own rooms
   }
   for name, kind in pairs(spec) do
     local value = checked[name]

@@ -25,7 +25,7 @@ local M = {}
 ---@class brood.http.Given
 ---@field url? string "http://[user:password@]host[:port]/path"
 ---@field socket? string path of a Unix socket ("unix:/path" too), in place of the url's host
----@field path? string with `socket` alone; default "/"
+---@field path? string with `socket`, or a url that ends before it; default "/"
 ---@field method? string default "GET", "POST" with a body
 ---@field headers? table<string, string|number|string[]|false> false leaves out what would be sent by itself
 ---@field body? string|fun(): string? a function is called for each piece until it returns nil
@@ -209,8 +209,8 @@ end
 local function mistake_in(given)
   if not given.url and not given.socket then
     return "`url` or `socket` is missing"
-  elseif given.url and given.path then
-    return "`path` goes with `socket`; with `url` it is a part of that"
+  elseif given.url and given.path and not given.url:find "^[^/?#]*//[^/?#]*/?$" then
+    return "the `url` has a path already, beside `path`"
   elseif given.method and not given.method:match("^%u[%u%d_-]*$") then
     return ("method '%s' must be upper-case letters"):format(given.method)
   elseif given.method == "CONNECT" then

@@ -264,16 +264,16 @@ function Listeners:release(list)
   self.endpoints = open
 end
 
---- Where all that is open listens: a set.
----@return table<string, true>
-function Listeners:all_addresses()
-  local set = {}
+--- All that is open.
+---@return userdata[]
+function Listeners:all()
+  local list = {}
   for _, endpoint in ipairs(self.endpoints) do
     each(endpoint, function(listener)
-      set[listener:address()] = true
+      list[#list + 1] = listener
     end)
   end
-  return set
+  return list
 end
 
 local function close(endpoint)

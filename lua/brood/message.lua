@@ -133,6 +133,19 @@ function M.encode(value, name)
   return payload
 end
 
+-- An error object's metatable stays behind: what it says goes along.
+local function with_message(err)
+  local meta = getmetatable(err)
+  if rawget(err, "message") ~= nil or type(meta) ~= "table" or rawget(meta, "__tostring") == nil then
+    return err
+  end
+  local copy = { message = E.describe(err) }
+  for key, value in next, err do
+    copy[key] = value
+  end
+  return copy
+end
+
 --- An error table as bytes, always: what cannot be sent of it is left out.
 ---@param err any
 ---@return string
@@ -140,6 +153,7 @@ function M.encode_error(err)
   if type(err) ~= "table" then
     err = E.from(err)
   end
+  err = with_message(err)
   local payload = M.encode(err)
   if payload then
     return payload

@@ -19,6 +19,9 @@ local LAST = 2
 -- app's stop.
 local LAST_IDLE = 4
 
+-- Seconds of it, or a tenth, that are left for the app's stop.
+local FOR_STOP = 1
+
 local RECYCLED = 2 -- as cluster.linger writes it
 
 local CALLED_ELSEWHERE = { handler = "server", handle = "server", app = "server", request = "server" }
@@ -214,6 +217,19 @@ local function limit_requests(self)
   end
 end
 
+-- A client that stays for ever must not keep the app's stop from running: the connections that are left are cut while
+-- there is time for it.
+local function cut_for_stop(self)
+  local patience = self.app.stop and self.patience
+  return patience and timer.after(patience - math.min(FOR_STOP, patience / 10), function()
+    log.warn(("graceful_timeout (%g s) is nearly over: what is still served is cut, so that the app's stop can run")
+      :format(patience))
+    for _, server in ipairs(self.servers) do
+      server:destroy()
+    end
+  end):unref()
+end
+
 --- Finish what is being served, run the app's stop, and go. The master kills what takes too long. Asked again, it looks
 --- whether idle connections may still be kept.
 function Serving:quit()
@@ -238,9 +254,14 @@ function Serving:quit()
       finished[i] = task.async(close_server, server, self.lingers)
     end
     close_listeners(self)
+    self.worker.peer:post "leaving" -- whoever sent the QUIT
     self.worker:emit("stopping")
+    local cut = cut_for_stop(self)
     for _, each in ipairs(finished) do
       each:wait()
+    end
+    if cut then
+      cut:cancel()
     end
     local ok, err = run_hook(self.app.stop, self.worker)
     if not ok then
@@ -274,7 +295,6 @@ local HEARD = { QUIT = true, TERM = true, INT = true, USR1 = true, TTIN = true, 
 local function watch_signals(self, masters)
   signals.on("QUIT", function()
     self.note:told("QUIT")
-    self.worker.peer:post "leaving" -- whoever sent it
     self:quit()
   end)
   for _, name in ipairs { "TERM", "INT" } do

@@ -210,6 +210,8 @@ end
 function Spinner:start(given, cb)
   if not is_ours(self) then
     refuse(self, "start")
+  elseif cb ~= nil and type(cb) ~= "function" then
+    return task.run(cb, "spinner:start", function() end) -- raises, before there is such a service
   end
   local service, err = meant(self, given, 2)
   if cb then

@@ -1,6 +1,7 @@
 --- What this process looks after: every child that is alive, so that none is
 --- left behind however the process ends; and the orphans that come home to it.
 --- It decides nothing about a single child: that is brood.process.
+local boot = require "brood.boot"
 local clock = require "brood.clock"
 local core = require "brood.core"
 local fork = require "brood.fork"
@@ -13,6 +14,7 @@ local M = {}
 
 local HASTE = 1 -- seconds that Lua children have then to see to those that they supervise
 local ORPHANS = 0.01 -- seconds for which a dead orphan may wait to be reaped
+local OWN = 1 -- and one in our own group, of which others might have heard by then
 local SHARE = 4 -- of the time goes to looks at those who wait for others' ends: a fifth at most
 local GONE = 2 -- seconds that this process waits at its end for those it has killed
 
@@ -46,10 +48,19 @@ local function soon(name, seconds, fn)
   end):unref()
 end
 
+-- What a hook's os.execute left behind in our group looks like a program of io.popen that is dead and not closed yet.
+local function reap_own()
+  if not boot.reads_programs() then
+    core.process.reap_orphans(true)
+  end
+end
+
 local function reap_orphans()
-  local _, hidden = core.process.reap_orphans()
+  local _, hidden, left = core.process.reap_orphans()
   if hidden then
     soon("orphans", ORPHANS, reap_orphans)
+  elseif left then
+    soon("own orphans", OWN, reap_own)
   end
 end
 

@@ -127,6 +127,49 @@ end
 return {
   teardown = b.cleanup,
 
+  ["a client that is slow with a short body keeps the program from nobody, nor does one that goes"] = function()
+    local backend = b.lua "serve(function(req, res) res:finish(tostring(#req:body())) end)"
+    local address = front(backend)
+    local slow, gone = s.connect(address), s.connect(address)
+    for _, socket in ipairs { slow, gone } do
+      socket:send "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na"
+    end
+    lu.assertEquals(s.get(address, "/").body, "0")
+    lu.assertEquals(backend.state, "ready")
+    gone:close()
+    slow:send "bc"
+    lu.assertEquals(slow:response().body, "3")
+    lu.assertEquals(backend.served, 2)
+  end,
+
+  ["proxy for a request that its handler has answered or read raises there, and keeps no program"] = function()
+    local backend, said = b.lua "serve()", {}
+    local _, address = b.front(function(req, res)
+      if req.path == "/half" then
+        res:write "x"
+      elseif req.path == "/read" then
+        req:body()
+      elseif req.path == "/over" then
+        res:finish()
+      end
+      local ok, err = pcall(backend.proxy, backend, req, req.path ~= "/none" and res or nil)
+      said[req.path] = not ok and tostring(err)
+      if not ok and req.path ~= "/over" then
+        res:finish()
+      end
+    end)
+    for _, path in ipairs { "/half", "/over", "/none" } do
+      s.get(address, path)
+    end
+    lu.assertStrContains(said["/half"], "the head of an answer has already been sent")
+    lu.assertStrContains(said["/over"], "the response is already finished")
+    lu.assertStrContains(said["/none"], "the req and res")
+    post(address, "/read", 3)
+    lu.assertStrContains(said["/read"], "body has been read")
+    lu.assertEquals({ backend.state, backend.served }, { "stopped", 0 })
+    lu.assertStrContains(s.get(address, "/fine").body, " /fine")
+  end,
+
   ["Python's wsgiref on a Unix socket"] = function()
     serves(program("python", PYTHON, { stderr = false }), "python")
   end,

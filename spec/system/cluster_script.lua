@@ -304,6 +304,13 @@ return {
     lu.assertEquals(err.code, "ENOENT")
     mistake("Cluster.new: option 'args' is for workers with an app", { command = { "x" }, args = { "a" } })
     mistake("Cluster.new: option 'ready' is for workers that are programs", "app.lua", { ready = "line" })
+    mistake("Cluster.new: option 'ready' cannot be used: `http` is a path, so `port` or `socket` is needed beside it",
+      { command = { "x" }, ready = { http = "/up" } })
+    mistake("Cluster.new: option 'watchdog' needs ready = \"notify\": the program says WATCHDOG=1 where it says "
+      .. "READY=1", { command = { "x" }, watchdog = 5 })
+    mistake("Cluster.new: option 'listen' can have reuseport only with an 'app': programs share one socket",
+      { command = { "x" }, listen = { address = 81, reuseport = true } })
+    c.new { command = { "x" }, preload = false, timeout = false }
   end,
 
   ["mistakes raise at the caller's line, with what may be meant"] = function()

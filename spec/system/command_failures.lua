@@ -81,7 +81,8 @@ time.sleep(1000)
 
   ["a program that ignores the passed sockets finds its address taken"] = function()
     local port = s.free_port()
-    local log = fails(([[listen = %d, command = { "python3", "-m", "http.server", "%d" },]]):format(port, port))
+    local log = fails(([[listen = %d, command = { "python3", "-m", "http.server", "%d" }, ready = "notify",]])
+      :format(port, port))
     lu.assertStrContains(log, "Address already in use")
   end,
 
@@ -127,12 +128,16 @@ time.sleep(1000)
     local files = { ["app.lua"] = "return function(req, res) res:finish('lua') end" }
     local master = command.start { config = app, files = files }
     lu.assertEquals(master:body(), "lua")
-    assert(master:hup { config = PYTHON, files = files })
+    local _, log = master:hup { config = PYTHON, files = files }
+    lu.assertStrContains(log, "web: an app has had its sockets: until a restart a program that waits in accept gets")
     s.wait(function() return master:body():find "^%d+$" end)
-    local ok, log = master:hup { config = PYTHON .. "max_requests = 5,", files = files }
+    local ok
+    ok, log = master:hup { config = PYTHON .. "max_requests = 5,", files = files }
     lu.assertFalse(ok)
     lu.assertStrContains(log, "'max_requests' cannot be used with a 'command'")
-    assert(master:hup { config = app, files = files })
+    ok, log = master:hup { config = app, files = files }
+    lu.assertTrue(ok)
+    lu.assertNotStrContains(log, "EAGAIN")
     s.wait(function() return master:body() == "lua" end)
     master:over()
   end,

@@ -1,4 +1,5 @@
 --- The control server: where it listens, who may reach it, what it answers (brood.master.control and control_routes).
+local core = require "brood.core"
 local lu = require "luaunit"
 local masters = require "spec.support.master"
 local s = require "spec.support"
@@ -146,6 +147,35 @@ return {
       lu.assertEquals(program:stop(), 0)
     end
     lu.assertEquals(sockets_below(runtime), {})
+  end,
+
+  ["what a killed master has left there is removed by the next start of any config, and nothing else is"] = function()
+    local runtime, root = s.temp_dir(), s.temp_dir()
+    s.write_file(root .. "/app.lua", "return function() end")
+    local function run(name)
+      s.write_file(("%s/%s.lua"):format(root, name), 'return { app = "app.lua", listen = "127.0.0.1:0", workers = 1 }')
+      local program = s.brood({ ("%s/%s.lua"):format(root, name) }, { env = { XDG_RUNTIME_DIR = runtime } })
+      return program, program:expect("control: unix:(%S+)\n")
+    end
+    local other = assert(core.listener.open { address = "unix:" .. runtime .. "/other.sock" })
+    other:keep_file()
+    other:close()
+    s.write_file(runtime .. "/brood-x.sock", "")
+    local killed, left = run "one"
+    local live, socket = run "two"
+    killed:kill "KILL"
+    killed:wait()
+    lu.assertTrue(s.exists(left))
+    s.wait(function() -- its workers go as well
+      return not pcall(s.get, left, "/health")
+    end)
+    local program, own = run "three"
+    lu.assertFalse(s.exists(left))
+    lu.assertItemsEquals(sockets_below(runtime), { runtime .. "/other.sock", socket, own })
+    lu.assertTrue(s.exists(runtime .. "/brood-x.sock"))
+    lu.assertEquals(s.get(socket, "/health").status, 200)
+    lu.assertEquals({ live:stop(), program:stop() }, { 0, 0 })
+    os.remove(runtime .. "/other.sock")
   end,
 
   ["a config whose path is long gets a name that fits, and is its own"] = function()

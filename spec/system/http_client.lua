@@ -99,7 +99,7 @@ return {
         { url = "http://a", headers = { ["Transfer-Encoding"] = "gzip, chunked" }, body = "abc" },
         { url = "http://a", headers = { ["Transfer-Encoding"] = "chunked", ["Content-Length"] = 3 }, body = "abc" },
         { url = "http://a", method = "get" }, { url = "http://a", method = "GET /x" }, {},
-        { url = "http://a", path = "/b" }, { url = "http://a", body = 7 },
+        { url = "http://a/c", path = "/b" }, { url = "http://a", body = 7 },
       } do
         local ok, why = pcall(function()
           local got = http.request(given)
@@ -111,6 +111,7 @@ return {
       print(select(2, pcall(http.request, { url = "http://a", metod = "GET" })))
       local function fails(got, err) print(got, err.code, err.message) end
       fails(http.get "http://me:secret@127.0.0.1:1/x#y")
+      fails(http.request { url = "http://127.0.0.1:1", path = "/p?q" })
       fails(http.request { socket = "/nowhere/x.sock", path = "/p" })
       fails(http.request { socket = "unix:/nowhere/x.sock", path = "/p" })
       fails(http.request { socket = "/x", path = "p" })
@@ -120,6 +121,7 @@ return {
       print(err.code, err.message:find("Unix socket path has at most 107 bytes", 1, true) ~= nil)
     ]], "http.request: unknown option 'metod' (did you mean 'method'?)\n"
       .. "nil\tECONNREFUSED\tGET http://127.0.0.1:1/x: connect to 127.0.0.1:1: connection refused\n"
+      .. "nil\tECONNREFUSED\tGET http://127.0.0.1:1/p?q: connect to 127.0.0.1:1: connection refused\n"
       .. ("nil\tENOENT\tGET /p (unix:/nowhere/x.sock): connect to unix:/nowhere/x.sock: no such file or directory\n")
         :rep(2)
       .. "nil\tEINVAL\tthe path 'p': it does not begin with '/'\n"

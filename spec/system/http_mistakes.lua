@@ -47,6 +47,8 @@ return {
       lengths = { 'res:header("Content-Length", { 1, 1 })', "res:header: 'Content%-Length' must be one number" },
       own = { 'res:header("Transfer-Encoding", "gzip")', "res:header: 'Transfer%-Encoding' is the server's own" },
       missing = { 'res:header("X-A")', "res:header: a name and a value are needed" },
+      listener = { 'req:on("close")', "the listener of 'close' must be a function, got nil" },
+      event = { "req:once(print)", "the event must be a string, got function" },
       dot = { 'res.finish("x")', "res:finish: call it with a colon" },
     }
     local lines = {}

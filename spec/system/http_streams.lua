@@ -137,6 +137,23 @@ return {
     lu.assertEquals(program:finish().code, 0)
   end,
 
+  ["on TCP whoever writes to a client that has gone hears it, and one that ended its side gets its answer"] = function()
+    local address, program = h.serve [[
+      while not req.closed do brood.sleep(0.005) end
+      local path = req.path
+      if path == "/half" then return res:finish("taken") end
+      local ok, err = res[path:sub(2)](res, "x")
+      print(path, ok, err and err.code)
+    ]]
+    lu.assertStrMatches(h.exchange(address, get "/half"), "HTTP/1.1 200 .*taken")
+    for _, path in ipairs { "/write", "/finish" } do
+      local socket = s.connect(address)
+      socket:send(get(path))
+      socket:close()
+      program:expect(path .. "%s+nil%s+closed")
+    end
+  end,
+
   ["server-sent events end when the worker is told to stop, well within graceful_timeout"] = function()
     local app = s.write_file("app.lua", [[
       local brood = require "brood"

@@ -189,6 +189,43 @@ return {
     uv.fs_unlink(path)
   end,
 
+  ["a script's cluster takes those that it names, by name or by address, and leaves them open"] = function()
+    local python, port = s.path_of "python3", s.free_port()
+    lu.skipIf(not python, "needs python3")
+    local dir = s.temp_dir()
+    s.write_file(dir .. "/app.lua", APP)
+    s.write_file(dir .. "/server.py", "import http.server, socket\n"
+      .. "s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler, False)\n"
+      .. "s.socket = socket.socket(fileno=3)\ns.serve_forever()\n")
+    local script = s.write_file("script.lua", ([[
+      local brood, uv = require "brood", require "luv"
+      local apps = brood.cluster.new("%s/app.lua", { name = "apps", count = 2,
+        listen = { "fd:many", { address = "127.0.0.1:%d", backlog = 5 } } })
+      local programs = brood.cluster.new { command = { "python3", "server.py" }, count = 1, listen = "fd:program",
+        working_directory = "%s" }
+      for _ = 1, 2 do
+        assert(apps:start())
+        assert(programs:start())
+        for _, address in ipairs { apps:address() } do
+          print("apps", brood.http.get("http://" .. address .. "/").body)
+        end
+        print("program", brood.http.get("http://" .. programs:address() .. "/server.py").status)
+        assert(apps:restart())
+        assert(apps:stop())
+        assert(programs:stop())
+        local early = brood.net.connect "127.0.0.1:%d"
+        print("connected", early ~= nil)
+      end
+      print(brood.cluster.new("%s/app.lua", { listen = "fd:nobody" }):start())
+    ]]):format(dir, port, dir, port, dir))
+    local p = s.start({ python, s.write_file("parent.py", PARENT), "many=127.0.0.1:0", "many=127.0.0.1:0",
+      "other=127.0.0.1:" .. port, "program=127.0.0.1:0", "--", s.binary, "exec", script })
+    lu.assertEquals({ p:wait(20 * s.slow) }, { 0 }, p:stderr())
+    local said = p:stdout():gsub("%l+ %d+\n", "", 4)
+    local round = ("apps\tserved by apps\n"):rep(3) .. "program\t200\nconnected\ttrue\n"
+    lu.assertStrContains(said, round .. round .. "nil\tcannot listen on fd:nobody: no socket of that name was passed")
+  end,
+
   ["passed sockets stay over a reload and over upgrades, with their names"] = function()
     local path = s.temp_dir() .. "/app.sock"
     local p, dir = start({ "web=127.0.0.1:0", "web=" .. path }, 'app = "app.lua", pidfile = "run.pid"')

@@ -67,6 +67,19 @@ T["os.exit in a hook of the master leaves neither workers, sockets nor pidfile"]
   end
 end
 
+T["os.exit in the master ends all in order first, as TERM does, and gives the status"] = function()
+  for _, config in ipairs {
+    "worker_ready = function() os.exit(7) end",
+    "on_start = function() local b = require 'brood' b.async(function() b.sleep(0.2) os.exit(7) end) end",
+  } do
+    local master = start(config .. ", on_stop = function() note 'on_stop' end")
+    local log = ends(master, 7)
+    lu.assertStrContains(log, "stopping quickly (os.exit(7))")
+    lu.assertStrMatches(log, ".*ended: status 0 %(stop%).*stopped\n")
+    master:noted "(on_stop)"
+  end
+end
+
 T["a before_fork that waits for ever fails that fork after start_timeout"] = function()
   local master = start "start_timeout = 0.2, before_fork = function() require('brood').sleep(60) end"
   lu.assertStrContains(ends(master, 1), "before_fork has not ended within 0.2 s")

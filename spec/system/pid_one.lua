@@ -84,6 +84,22 @@ return {
     lu.assertEquals({ box.program:wait() }, { 0 })
   end,
 
+  ["so are those in its own group, of a hook's shell, but no program of io.popen before that is closed"] = function()
+    local box = serving [[on_start = function() program = io.popen "exit 3" os.execute "(exit 0 &)" end,
+      signals = { USR1 = function() io.stderr:write("closed: ", tostring(program:close()), "\\n")
+        os.execute "(sleep 0.01 &)" end }]]
+    local function dead()
+      return #box:children() - 2
+    end
+    s.wait(function() return dead() == 2 end)
+    s.remains(function() return dead() == 2 end, 1.3)
+    box:kill "USR1"
+    box.program:expect "closed: true"
+    s.wait(function() return dead() == 0 end)
+    box:kill "QUIT"
+    lu.assertEquals({ box.program:wait() }, { 0 })
+  end,
+
   ["TERM is graceful: requests finish, and the status is 0"] = function()
     local box = serving()
     local socket = box:begin "/slow"

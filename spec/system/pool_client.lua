@@ -335,6 +335,7 @@ T["a job that is enqueued as its process ends is not lost"] = function()
   ]] }
   pcall(s.get, master:other(), "/exit")
   s.wait(function() return master:done()[1] == "at exit old" end)
+  lu.assertEquals(s.get(master:other()).status, 200) -- there is another worker to stop
   master.program:kill "HUP"
   s.wait(function()
     local n = 0

@@ -167,6 +167,18 @@ T["that no worker can be started is told with the reason, and an init that raise
     lu.assertEquals(select(2, pool:run()).code, "faulted")
   end)
   lu.assertStrMatches(text, "pool: worker 1: [^\n]*worker.lua:2: no disk.*jobs fail until one can: [^\n]*no disk.*")
+  lu.assertStrContains(text, "in function 'init'")
+end
+
+T["an after_fork that raises in a pool's worker is told with the pool's name in every line"] = function()
+  local master = pools.start { config = "after_fork = function(_, worker) if worker.pool then error 'no luck' end end" }
+  lu.assertEquals(master.program:wait(20), 1)
+  local said = 0
+  for line in master:log():gmatch "[^\n]*no luck" do
+    said = said + 1
+    lu.assertStrContains(line, "work: ")
+  end
+  lu.assertTrue(said >= 2, master:log())
 end
 
 -- ---- the worker -----------------------------------------------------------------------------------------------------
@@ -220,9 +232,20 @@ T["a dot in place of the colon is a mistake of the caller's line"] = function()
         ("[^:]*pool_mistakes.lua:%%d+: pool:%s: call it with a colon: pool:%s%%(.*"):format(name, name))
     end
   end
+  local job = pool:enqueue(1)
+  for _, name in ipairs { "wait", "abort" } do
+    local ok, err = pcall(function() job[name]() end)
+    lu.assertFalse(ok)
+    lu.assertStrMatches(err, ("[^:]*pool_mistakes.lua:%%d+: job:%s: call it with a colon: .*"):format(name))
+  end
   local master = pools.start {}
-  lu.assertStrContains(master:lua "return (select(2, pcall(function() return pool.run(1) end)))",
-    "pool:run: call it with a colon")
+  for _, name in ipairs { "pool.run(1)", "pool:enqueue(1).wait()", "pool:enqueue(1).abort()" } do
+    lu.assertStrContains(master:lua(("return (select(2, pcall(function() return %s end)))"):format(name)),
+      ":" .. name:match "%w+%(%d?%)$":match "%w+" .. ": call it with a colon")
+  end
+  for _, call in ipairs { "pool:on 'x'", "pool:once('x', 1)", "pool.off 'x'", "pool:drain()", "pool:exit()" } do
+    lu.assertStrContains(master:lua(("return (select(2, pcall(function() %s end)))"):format(call)), '"]:2: ')
+  end
 end
 
 T["a wait that runs out is told from the job's own timeout"] = function()

@@ -92,7 +92,8 @@ T["one that is stopped is killed, and what it was asked for is done without it"]
   run(pool, 4)
   log.warn = warn
   lu.assertFalse(s.alive(pid))
-  lu.assertStrContains(table.concat(said, "\n"), pool.crew.name .. " template does not answer: KILL")
+  lu.assertStrContains(table.concat(said, "\n"),
+    ("%s template (pid %d) has not answered for 1 s: KILL"):format(pool.crew.name, pid))
 end
 
 T["five hundred lives leave no descriptor in the master, nor in the template"] = function()

@@ -73,13 +73,16 @@ return {
   ["what raises in a job keeps its message and traceback, and a table comes whole"] = function()
     local pool = p.new(p.file [[
       local function deep(data) if data == 1 then error("no such cat") end error { message = "half", cats = 3 } end
-      return function(job) deep(job.data) return 1 end
+      local object = setmetatable({ cats = 4 }, { __tostring = function(it) return it.cats .. " cats" end })
+      return function(job) if job.data == 3 then error(object) end deep(job.data) return 1 end
     ]])
     local _, err = pool:run(1)
     lu.assertStrContains(err.message, "no such cat")
     lu.assertStrContains(err.traceback, "in function 'deep'")
     _, err = pool:run(2)
-    lu.assertEquals({ err.message, err.cats }, { "half", 3 })
+    lu.assertEquals({ err.message, err.code, err.cats }, { "half", "error", 3 })
+    _, err = pool:run(3)
+    lu.assertEquals({ err.message, err.code, err.cats }, { "4 cats", "error", 4 })
   end,
 
   ["a result that cannot be sent is that job's failure, and says what it is"] = function()
@@ -129,6 +132,26 @@ return {
     lu.assertStrContains(err.traceback, "in function 'deep'")
   end,
 
+  ["the pool is ready before whoever started its workers goes on"] = function()
+    local pool, ready = p.new(function() end), false
+    pool:on("ready", function() ready = true end)
+    lu.assertTrue(pool:spawn_workers())
+    lu.assertTrue(ready)
+  end,
+
+  ["idle is heard before a drain returns, which waits for what is enqueued then"] = function()
+    local pool, heard = p.new(function(job) return job.data end, {}), 0
+    pool:on("idle", function()
+      heard = heard + 1
+      if heard == 1 then
+        pool:enqueue "more"
+      end
+    end)
+    pool:enqueue "first"
+    pool:drain()
+    lu.assertEquals({ heard, pool:stats().jobs }, { 2, 2 })
+  end,
+
   ["what a worker file cannot be is said in one sentence"] = function()
     local function why(worker)
       local pool = p.new(worker)
@@ -152,7 +175,7 @@ return {
     for _, state in ipairs { "starting", "ready", "busy", "recovering", "stopping", "stopped", "faulted" } do
       table.insert(names, "worker:" .. state)
     end
-    local events = p.record(pool, names, function(w) return w.id end)
+    local events = p.record(pool, names, function(w) return w.state end)
     pool:run(1)
     pool:exit()
     local flat = {}
@@ -160,8 +183,8 @@ return {
       flat[i] = event[1] .. " " .. event[2]
     end
     lu.assertEquals(flat, {
-      "spawn 1", "worker:starting 1", "worker:ready 1", "worker:busy 1", "worker:ready 1", "worker:stopping 1",
-      "worker:stopped 1", "exit 1",
+      "worker:starting starting", "spawn starting", "worker:ready ready", "worker:busy busy", "worker:ready ready",
+      "worker:stopping stopping", "worker:stopped stopped", "exit stopped",
     })
   end,
 

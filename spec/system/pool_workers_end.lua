@@ -173,6 +173,27 @@ return {
     lu.assertEquals(select(2, last:wait()).code, "timeout")
   end,
 
+  ["results of quick jobs after a pause do not wait for the end of a long one behind them"] = function()
+    local pool = p.new(function(job)
+      local now = require("brood").now
+      local till = now() + job.data
+      while now() < till do end
+    end, { prefetch = 8 })
+    pool:spawn_workers()
+    for _ = 1, 3 do
+      local quick = {}
+      for i = 1, 5 do
+        quick[i] = pool:enqueue(0)
+      end
+      local long = pool:enqueue(0.3)
+      for _, job in ipairs(quick) do
+        job:wait()
+      end
+      lu.assertEquals(long.state, "running")
+      long:wait()
+    end
+  end,
+
   ["the limit of a job that waited in its worker is kept, whatever the one before it was given"] = function()
     local function works(job)
       local now = require("brood").now

@@ -22,7 +22,7 @@ T["a client that leaves in mid-upload is nothing to the log, and its connection 
   local before = s.fd_count(pid)
   for i = 1, 5 do
     local socket = s.connect(master:front())
-    socket:send(POST:format(i, "Content-Length: 9\r\n") .. "abc")
+    socket:send(POST:format(i, "Content-Length: 90000\r\n") .. "abc")
     s.wait(function() return master:notes():find("/" .. i, 1, true) end, 5 * s.slow, "the request")
     socket:close()
   end
@@ -33,18 +33,19 @@ T["a client that leaves in mid-upload is nothing to the log, and its connection 
   master:finish()
 end
 
-T["a program is not kept for a client that has sent nothing of its body yet"] = function()
+T["a program is not kept for a client that has sent nothing of its body yet, or not all of a short one"] = function()
   local master = start [[serve(function(req, res) res:finish(tostring(#(req:body() or ""))) end)]]
   local slow = {}
   for i = 1, 5 do
     slow[i] = s.connect(master:front())
     slow[i]:send(POST:format(i, i > 3 and "Transfer-Encoding: chunked\r\n" or "Content-Length: 3\r\n"))
   end
+  slow[1]:send "a"
   lu.assertEquals(master:ask("/").body, "0")
   lu.assertEquals(master:backend("one").served, 1)
   slow[5]:close()
   for i = 1, 4 do
-    slow[i]:send(i > 3 and "3\r\nabc\r\n0\r\n\r\n" or "abc")
+    slow[i]:send(i > 3 and "3\r\nabc\r\n0\r\n\r\n" or i == 1 and "bc" or "abc")
     lu.assertEquals(slow[i]:response().body, "3")
   end
   local asking = s.connect(master:front())
@@ -98,20 +99,50 @@ T["HTTP/1.0 that names its host in its target alone is routed by it, and it is t
   master:finish()
 end
 
+T["many clients and few descriptors: each has its answer; who keeps a connection makes room"] = function()
+  local master = proxy.start {
+    workers = 1, routes = '["/"] = "behind"', config = [[limits = { nofile = 64 },
+      clusters = { behind = { app = "slow.lua", listen = "unix:behind.sock", limits = { nofile = 1024 } } },]],
+    files = { ["slow.lua"] = "return function(_, res) require('brood').sleep(0.05) res:finish 'yes' end" },
+  }
+  local idle = {}
+  for i = 1, 30 do -- more than there may be at a time: those that rest are closed for those that ask
+    idle[i] = s.connect(master:front())
+    idle[i]:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    lu.assertEquals(idle[i]:response().status, 200)
+  end
+  local sockets = {}
+  for i = 1, 200 do
+    sockets[i] = s.connect(master:front())
+    sockets[i]:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+  end
+  for _, socket in ipairs(sockets) do
+    local response = socket:response()
+    lu.assertEquals({ response.status, response.body }, { 200, "yes" })
+  end
+  lu.assertNotStrContains(master:log(), "Too many open files")
+  master:finish()
+end
+
 T["a proxy without a descriptor left says 503, not that its target cannot be reached"] = function()
   local path = s.temp_dir() .. "/front.lua"
   s.write_file(path, [[
     local http, uv, targets = require "brood.http", require "luv", require "brood.proxy.targets"
     local target = { address = "unix:" .. arg[1] }
-    local goals = targets.new { routes = { { target = target } }, connect_timeout = 5, timeout = 5 }
+    local goals = targets.new { routes = { { target = target } }, connect_timeout = 0.3, timeout = 5 }
     local server = http.server(function(req, res)
-      local held = {}
-      local fd = uv.fs_open("/dev/null", "r", 0)
-      while fd do
-        held[#held + 1] = fd
-        fd = uv.fs_open("/dev/null", "r", 0)
+      local held, again = {}, uv.new_timer()
+      local function hold()
+        local fd = uv.fs_open("/dev/null", "r", 0)
+        while fd do
+          held[#held + 1] = fd
+          fd = uv.fs_open("/dev/null", "r", 0)
+        end
       end
+      again:start(1, 1, hold) -- what is let go of for the sake of a request is gone, too
+      hold()
       goals:serve(target, req, res)
+      again:close()
       for _, one in ipairs(held) do
         uv.fs_close(one)
       end

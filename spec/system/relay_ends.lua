@@ -260,6 +260,24 @@ return {
     up:receive_all()
   end,
 
+  ["where its server is the request's alone, a body has to come on after body_timeout already"] = function()
+    local client, up = asked("timeout = false, keep = false", r.head("POST", "/", "Content-Length: 100000\r\n"),
+      "{ body_timeout = 0.5 }")
+    local response
+    require("brood").async(function()
+      response = client:response()
+    end)
+    local seconds = s.timed(s.wait, function()
+      if not response then
+        client:send "x"
+      end
+      return response
+    end, 20 * s.slow)
+    lu.assertEquals(response.status, 408)
+    lu.assertTrue(seconds >= 0.5 and seconds < 4 * s.slow, seconds)
+    up:receive_all()
+  end,
+
   ["a client that only ended its side gets an answer that comes soon"] = function()
     local client, up, program = asked()
     client:shutdown()

@@ -348,6 +348,22 @@ return {
     are(m, "", "")
   end,
 
+  ["an old master that has left its sockets to the new one, and outlives it, removes what that leaves"] = function()
+    local m = start()
+    local old = m:pid()
+    local new = m:upgrade()
+    release(m, "r2")
+    local before = m:count "reloaded in"
+    m:signal(old, "HUP")
+    m:logged("reloaded in", before)
+    are(m, "run.pid run.pid.oldbin control.sock app.sock", "control.sock app.sock")
+    m:finish(new)
+    are(m, "run.pid", "control.sock app.sock")
+    lu.assertEquals(answers(m, "current"), { old, old })
+    m:over()
+    are(m, "", "")
+  end,
+
   ["a reload of the old master while a new one is there leaves both pidfiles alone"] = function()
     local m = start()
     local old = m:pid()

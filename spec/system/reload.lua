@@ -86,6 +86,34 @@ return {
     lu.assertStrContains(body.error, "brood.lua:1: unexpected symbol near '<eof>'")
   end,
 
+  ["who connects once a reload is said to be over meets no old worker"] = function()
+    local master = masters.start { workers = 2, app = app "0" }
+    local address = master:address()
+    for i = 1, 30 do
+      master:write { workers = 2, app = app(i) }
+      lu.assertEquals(post(master, "/reload"), 200)
+      lu.assertEquals(s.get(address).body, tostring(i))
+    end
+    lu.assertEquals(master:stop "QUIT", 0)
+  end,
+
+  ["an old worker that does not hear that it is to go holds up that word for a moment only"] = function()
+    local master = masters.start { workers = 1, app = [[
+      return function(req, res)
+        io.open("begun", "w"):close()
+        local over = os.time() + 4
+        while os.time() < over do end
+        res:finish "old"
+      end]] }
+    local socket = master:begin "/"
+    master:write { workers = 1, app = app "new" }
+    local status
+    lu.assertTrue(s.timed(function() status = post(master, "/reload") end) < 2 * s.slow)
+    lu.assertEquals(status, 200)
+    lu.assertEquals(socket:response().body, "old")
+    lu.assertEquals(master:stop "QUIT", 0)
+  end,
+
   ["on_start is told why, and the newest config's hooks serve old workers too"] = function()
     local master = masters.start { workers = 2, config = [[
       on_start = function(m, why) note("old on_start", why) end,

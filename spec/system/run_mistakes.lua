@@ -117,6 +117,8 @@ return c]], "brood.lua: workers: expected a whole number from 1 to 65535, got 0"
     lu.assertEquals(says "return coroutine.wrap(function()\n  error('in there')\nend)()", "brood.lua:2: in there")
     lu.assertStrMatches(says "local function f() return f() + 1 end f()", "brood.lua:.*stack overflow.*")
     lu.assertStrMatches(says 'return { app = require "not_there" }', "brood.lua:1: module 'not_there' not found:\n.*")
+    lu.assertStrMatches(says 'return require "not_there"', "brood.lua: module 'not_there' not found:\n.*")
+    lu.assertEquals(says "return function() return error('last') end", "brood.lua: last")
     lu.assertEquals(says("error('far')", ("x"):rep(80) .. ".lua"), ("x"):rep(80) .. ".lua:1: far")
   end,
 
@@ -169,6 +171,17 @@ stack traceback:
       lu.assertEquals(code, 1)
       lu.assertStrContains(said, " " .. text)
     end
+  end,
+
+  ["a bare word that is neither a command nor a config is wrong usage"] = function()
+    local dir = s.temp_dir()
+    local code, said = refused({ "frobnicate" }, { cwd = dir })
+    lu.assertEquals({ code, said }, { 2, "brood: unknown command 'frobnicate', and there is no config of that name\n"
+      .. "Try 'brood --help'.\n" })
+    s.write_file(dir .. "/frobnicate", "return { nonsense = 1 }")
+    code, said = refused({ "frobnicate" }, { cwd = dir })
+    lu.assertEquals(code, 1)
+    lu.assertStrContains(said, "frobnicate:1: unknown key 'nonsense'")
   end,
 
   ["a config that may not be read says so"] = function()

@@ -67,6 +67,23 @@ return {
     lu.assertEquals(master.program:wait(), 0)
   end,
 
+  ["a client that stays, or a request without end, does not keep the app's stop from running"] = function()
+    for _, server in ipairs {
+      "require('brood.net').server(function(conn) conn:write('x') for _ in conn:chunks() do end end)",
+      "function(req, res) res:write('x') require('brood').sleep(60) end",
+    } do
+      local master = masters.start { workers = 1, config = "graceful_timeout = 1", app = ([[
+        return { server = %s, stop = function() require("brood").sleep(0.01) io.stderr:write("its stop ran\n") end }
+      ]]):format(server) }
+      local client = s.connect(master:address())
+      client:send "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+      client:receive "x"
+      lu.assertEquals(master:stop "QUIT", 0)
+      lu.assertStrContains(master:log(), "so that the app's stop can run")
+      lu.assertStrMatches(master:log(), ".*its stop ran.*ended: status 0 %(stop%).*")
+    end
+  end,
+
   ["graceful_timeout bounds it: what takes longer is killed, the end is still 0"] = function()
     local master = serve { config = "graceful_timeout = 0.3" }
     local slow = begin(master, "/20")

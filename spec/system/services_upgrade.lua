@@ -208,6 +208,31 @@ T["a service that has the port of another one of the old master's waits for it"]
   master:over()
 end
 
+T["one on demand goes on in the old master while the new one's proxy uses it, and not for longer"] = function()
+  local port = services.free_port()
+  local master = start(([[services = { api = { command = server "api", autostart = false, idle = "400ms" } },
+    proxy = { listen = %d, routes = { ["/"] = "api" } },]]):format(port))
+  local old = master:pid()
+  local function ask()
+    return s.get("127.0.0.1:" .. port, "/").body
+  end
+  lu.assertStrContains(ask(), "api ")
+  local new = master:upgrade()
+  master:signal(old, "WINCH")
+  s.wait(function() return #s.child_pids(old) <= 2 end, 10, "no workers of the old master")
+  local first = ask()
+  local until_then = brood.now() + 1.5
+  while brood.now() < until_then do
+    brood.sleep(0.07)
+    lu.assertEquals(ask(), first)
+  end
+  s.wait(function() return seen_by(master, new, "api").state == "stopped" end, 5, "its end")
+  local second = ask()
+  lu.assertStrContains(second, "api ")
+  lu.assertNotEquals(second, first)
+  master:over()
+end
+
 T["a chain of upgrades, and a reload in the midst of one, leave one of each"] = function()
   local master = start [[services = { db = { command = noting "db" },
     api = { command = noting "api", after = "db" } },]]

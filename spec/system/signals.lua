@@ -82,6 +82,22 @@ return {
     lu.assertStrContains(master:log(), "stopping gracefully")
   end,
 
+  ["a signal may be named by its number too, but a list names none"] = function()
+    local master = masters.start { workers = 1, config = 'signals = { [15] = "quit" }' }
+    master:address()
+    master:stop "TERM"
+    lu.assertStrContains(master:log(), "stopping gracefully")
+    for text, problem in pairs {
+      ['{ "quit" }'] = "1 is no signal's name", ['{ [99] = "quit" }'] = "99 is no signal's name",
+      ['{ [9] = "quit" }'] = "'signals[9]' cannot be caught",
+      ['{ [15] = "quit", TERM = "quit" }'] = "'signals.TERM' is the same signal as 'signals[15]'",
+    } do
+      local program = masters.start({ workers = 1, config = "signals = " .. text }).program
+      lu.assertEquals({ program:wait() }, { 1 })
+      lu.assertStrContains(program:stderr(), problem)
+    end
+  end,
+
   ["a reload changes what signals do; one that is named no more has no meaning again"] = function()
     local master = masters.start { workers = 1, config = "signals = { PWR = function() note 'old' end }" }
     master:ready(1)

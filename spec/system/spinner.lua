@@ -90,6 +90,28 @@ return {
     lu.assertFalse(s.exists(path:match "^(.*)/"))
   end,
 
+  ["a user's sockets are in a folder of that user's, which goes as well"] = function()
+    lu.skipIf(require("brood.posix").getuid() ~= 0, "needs root")
+    local spinner = sp.new { user = "nobody", cwd = "/", port = "socket" }
+    local path = spinner:start { name = "api", command = { "sleep", "60" }, ready = "spawn" }
+    lu.assertStrMatches(path, "/.+/65534/1")
+    lu.assertEquals(uv.fs_stat(path:match "^(.*)/").uid, 65534)
+    spinner:stop_all()
+    lu.assertFalse(s.exists(path:match "^(.*)/%d+/%d+$"))
+  end,
+
+  ["a socket of `ready` is relative to where we were, whatever directory the program runs in"] = function()
+    local dir, here = s.temp_dir(), uv.cwd()
+    uv.chdir(dir)
+    local spinner = sp.new { port = false }
+    uv.chdir(here)
+    lu.assertTrue(spinner:start { name = "api", cwd = "/", ready = { socket = "a.sock" }, command = { "python3", "-c",
+      "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)",
+      dir .. "/a.sock" } })
+    spinner:stop_all()
+    uv.fs_unlink(dir .. "/a.sock")
+  end,
+
   ["port = N is that port, and port = false none, also where PORT is in our own environment"] = function()
     local text = [[
       local Spinner = require "brood.spinner"
@@ -205,6 +227,11 @@ return {
     end
     raises("unknown option 'comand' (did you mean 'command'?)", function() spinner:start { comand = { "x" } } end)
     raises("option 'command' or option 'script' is needed", function() spinner:start { name = "x" } end)
+    raises("the callback must be a function", function()
+      local service = spinner:start({ name = "uncalled", command = { "sleep", "60" } }, "no function")
+      return service
+    end)
+    lu.assertNil(spinner:get "uncalled")
     raises("only one of the options", function() spinner:start { command = { "x" }, script = "x.lua" } end)
     raises("option 'port' must be", function() spinner:start { command = { "x" }, port = "tcp" } end)
     raises("option 'ports' must be two ports", function() require("brood.spinner").new { ports = { 5, 4 } } end)

@@ -104,6 +104,22 @@ return {
     lu.assertStrContains(tostring(err), "api comes after db: db: its start has failed: it ended with status 9")
   end,
 
+  ["one that failed because of another is started as soon as that one is well again"] = function()
+    local spinner, dir = sp.new { port = false }, s.temp_dir()
+    s.write_file(dir .. "/wish", "bad")
+    spinner:start { name = "db", cwd = dir, command = { "sh", "-c", "grep -q good wish && exec sleep 60" },
+      monitor = dir .. "/wish", attempts = 1, ready = "notify" }
+    local db = spinner:get "db"
+    lu.assertEquals(db.state, "faulted")
+    local api = { name = "api", command = { "sleep", "60" }, after = "db" }
+    lu.assertStrContains(tostring(select(2, spinner:start(api))), "api comes after db: db is faulted")
+    lu.assertStrContains(tostring(select(2, spinner:start(api))), "api comes after db: db is faulted")
+    db.options.ready = nil
+    s.write_file(dir .. "/wish", "good")
+    s.wait(function() return db.state == "ready" end, 10 * s.slow)
+    lu.assertTrue(spinner:start(api))
+  end,
+
   ["a stop while it waits for those before it ends its start, and not theirs"] = function()
     local path, lines = sp.journal()
     local spinner = supervised { member(path, "db", 0.3), member(path, "api", 0, { after = "db" }) }

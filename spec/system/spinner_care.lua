@@ -1,4 +1,5 @@
 --- Watching over services: files, tandem, idle, memory, health.
+local brood = require "brood"
 local lu = require "luaunit"
 local p = require "spec.support.process"
 local s = require "spec.support"
@@ -190,6 +191,32 @@ return {
     lu.assertEquals(select(2, spinner:touch "x").code, "stopped")
     lu.assertTrue((spinner:start "x"))
     lu.assertEquals(service.state, "ready")
+  end,
+
+  ["idle: those that come after it use it, so that it is stopped after them"] = function()
+    local spinner, ends = sp.new { port = false }, {}
+    local function start(o)
+      o.command = { "sleep", "60" }
+      spinner:start(o)
+      spinner:get(o.name):on("stopped", function() table.insert(ends, o.name) end)
+    end
+    start { name = "db", idle = 0.1 }
+    start { name = "api", idle = 0.3, after = "db" }
+    start { name = "web", idle = 0.3, after = "api" }
+    start { name = "base", idle = 0.1 }
+    start { name = "lasting", idle = false, after = "base" }
+    local from = brood.now()
+    while brood.now() - from < 0.8 do -- of use
+      spinner:touch "web"
+      brood.sleep(0.02)
+    end
+    lu.assertEquals(ends, {})
+    s.wait(function() return #ends == 3 end, 10 * s.slow)
+    lu.assertEquals(ends, { "web", "api", "db" })
+    lu.assertEquals(spinner:get "base".state, "ready")
+    spinner:stop "lasting"
+    s.wait(function() return #ends == 5 end, 10 * s.slow)
+    lu.assertEquals(ends[5], "base")
   end,
 
   ["idle: what brood's own rooms say of its use counts as well"] = function()

@@ -57,6 +57,18 @@ return {
     lu.assertEquals({ spinner:get("x").restarts, spinner:get("x").error }, { 0 })
   end,
 
+  ["what a script's start function fails with arrives whole"] = function()
+    local spinner = sp.new { port = false, ready = "channel", attempts = 1 }
+    local _, err = spinner:start { name = "api", script = s.write_file("api.lua", [[
+      require("brood.child").main("api", function() error { message = "no db", code = "EDB", host = "here" } end)
+    ]]) }
+    lu.assertEquals({ err.message, err.code, err.host }, { "api: its start has failed: no db", "EDB", "here" })
+    _, err = spinner:start { name = "web", script = s.write_file("web.lua", [[
+      require("brood.child").main("web", function() error "deep" end)
+    ]]) }
+    lu.assertStrMatches(err.traceback, "web: its start has failed: /.*/web%.lua:1: deep\n.*stack traceback:.*")
+  end,
+
   ["a program that is not there is named"] = function()
     local spinner = sp.new()
     local _, err = spinner:start { name = "x", command = { "no-such-program" }, attempts = 1 }

@@ -45,6 +45,16 @@ T["failures are nil, a message and the errno"] = function()
   lu.assertEquals(select(3, posix.getpwnam "no such user"), 2)
 end
 
+T["assert raises the err of a failure, and what else it raises is as in stock Lua"] = function()
+  local _, err = pcall(function() assert(posix.chdir "/no/such") end)
+  lu.assertEquals({ tostring(err), err.code }, { "chdir /no/such: No such file or directory", "ENOENT" })
+  local line = debug.getinfo(1, "l").currentline
+  _, err = pcall(function() assert(nil, "text", 2) end)
+  lu.assertStrMatches(err, "%S+sys_posix.lua:" .. line + 1 .. ": text")
+  lu.assertStrContains(select(2, pcall(function() assert(nil) end)), "assertion failed!")
+  lu.assertEquals({ assert(1, {}, 3) }, { 1, {}, 3 })
+end
+
 T["writing to a pipe nobody reads is EPIPE, not the end"] = function()
   local r, w = posix.pipe()
   posix.close(r)

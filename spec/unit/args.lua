@@ -111,7 +111,7 @@ function T.test_a_mistyped_command_is_not_taken_for_a_config()
   refused("statsu", "unknown command 'statsu'; a config of that name is ./statsu") -- never what comes later
   lu.assertEquals(read("./statsu").config, "./statsu")
   lu.assertEquals(read("run status").config, "status")
-  lu.assertEquals(read("production").config, "production")
+  refused("production", "unknown command 'production', and there is no config of that name")
 end
 
 function T.test_everything_after_the_script_belongs_to_the_script()

@@ -170,6 +170,39 @@ function T.test_what_other_servers_call_it_is_understood()
   lu.assertEquals(complaint { app = "a.lua", cwd = "/" }, "unknown key 'cwd' (did you mean 'working_directory'?)")
 end
 
+function T.test_a_key_in_the_wrong_table_is_told_where_it_belongs()
+  local routes = { ["/"] = "web" }
+  for text, config in pairs {
+    ["unknown key 'routes' (it belongs into 'proxy')"] = { routes = routes },
+    ["unknown key 'max_body' (it belongs into 'proxy', or is an option of http.server, in the app)"] = { max_body = 1 },
+    ["unknown key 'header_timeout' (it is an option of http.server, in the app)"] = { header_timeout = 1 },
+    ["unknown key 'backlog' (it belongs into a table in 'listen')"] = { backlog = 1 },
+    ["unknown key 'nofile' (it belongs into 'limits')"] = { nofile = 1 },
+    ["unknown key 'surge' (it belongs into 'rollout')"] = { surge = 1 },
+    ["unknown key 'max_processes' (it belongs into an entry of 'pools')"] = { max_processes = 1 },
+    ["unknown key 'idle' (it belongs into an entry of 'services' or 'backends')"] = { idle = 1 },
+    ["unknown key 'proxy.pidfile' (it belongs to the top level)"] = {
+      proxy = { listen = 1, routes = routes, pidfile = "x" },
+    },
+    ["unknown key 'proxy.user' (that of the top level holds for the proxy as well)"] = {
+      proxy = { listen = 1, routes = routes, user = "x" },
+    },
+    ["unknown key 'clusters.a.reuseport' (it belongs into a table in 'listen')"] = {
+      clusters = { a = { app = "a.lua", listen = 1, reuseport = true } },
+    },
+    ["unknown key 'services.a.pidfile' (it belongs to the top level)"] = {
+      services = { a = { command = { "x" }, pidfile = "x" } },
+    },
+    ["unknown key 'services.a.workers'"] = { services = { a = { command = { "x" }, workers = 1 } } },
+    ["unknown key 'clusters.a.listen.port' (did you mean 'address'?)"] = {
+      clusters = { a = { app = "a.lua", listen = { address = 1, port = 1 } } },
+    },
+  } do
+    config.app = "a.lua"
+    lu.assertEquals(complaint(config), text)
+  end
+end
+
 function T.test_a_config_that_is_no_table_is_refused()
   lu.assertEquals(complaint(5), "the config must be a table, or a function that returns one; got 5")
   lu.assertEquals(complaint(nil), "the config must be a table, or a function that returns one; got nil")
@@ -259,6 +292,7 @@ function T.test_a_time_that_can_never_do_is_told_with_the_way_out()
     { "timeout", -1, "it must be above 0 (false switches it off)" },
     { "timeout", "50ms", "it must be at least 100ms" },
     { "start_timeout", 0, "it must be above 0 (false switches it off)" },
+    { "max_lifetime", 0, "it must be above 0 (false switches it off)" },
     { "graceful_timeout", "1 h", "no blank belongs between number and unit" },
     { "graceful_timeout", "-1s", "it cannot be negative" },
     { "graceful_timeout", "5", "the unit is missing (ms, s, m or h)" },

@@ -261,6 +261,13 @@ end
 ---@return true? ok, brood.Error? err
 function Backend:proxy(req, res, cb)
   check_self(self, "backend:proxy")
+  if type(req) ~= "userdata" or type(res) ~= "userdata" then
+    error("backend:proxy: it takes the req and res that a handler was called with", 2)
+  end
+  local mistake = core.relay.mistake(req, res)
+  if mistake then
+    error("backend:proxy: " .. mistake, 2)
+  end
   return task.run(cb, "backend:proxy", function(done)
     require("brood.backend.relay")(self, req, res, done)
   end)

@@ -3,6 +3,7 @@
 local crew = require "brood.backend.crew"
 local E = require "brood.error"
 local forward = require("brood.lazy").room "brood.proxy.forward"
+local gather = require("brood.lazy").room "brood.proxy.gather"
 local task = require "brood.task"
 
 local TRIES = 3 -- programs that a request may meet of which none was there any more
@@ -25,12 +26,15 @@ end
 ---@param done fun(err: brood.Error?)
 return function(backend, req, res, done)
   local tries, ticket, over = 0, nil, false
+  local function gone()
+    local err = E.new("closed", "the client has gone")
+    err.client = true
+    return err
+  end
   local function left()
     if ticket and ticket:cancel() then
       over = true
-      local err = E.new("closed", "the client has gone")
-      err.client = true
-      done(err)
+      done(gone())
     end
   end
   local function finish(err)
@@ -42,8 +46,11 @@ return function(backend, req, res, done)
   end
   local try
   local function use(lease)
-    local ok, err = forward(req, res, { address = lease.address, keep = false })
-    if ok then
+    local called, ok, err = task.call(forward, req, res, { address = lease.address, keep = false })
+    if not called then -- while it waited, its handler has begun to answer by itself
+      lease:release()
+      return finish(ok)
+    elseif ok then
       lease:release()
       return finish()
     elseif err.client then -- it is the client who has gone
@@ -70,6 +77,11 @@ return function(backend, req, res, done)
       task.spawn(use, lease)
     end, tries > 1)
   end
-  req:on("close", left)
-  try()
+  gather(req, res, function(there)
+    if not there then
+      return finish(gone())
+    end
+    req:on("close", left)
+    try()
+  end)
 end

@@ -1,5 +1,6 @@
 --- `brood run [CONFIG]` and `brood -s APP`: a master in the foreground, until it is told to stop.
 local boot = require "brood.boot"
+local cause = require "brood.master.cause"
 local core = require "brood.core"
 local E = require "brood.error"
 local environment = require "brood.master.environment"
@@ -135,6 +136,20 @@ local function serve(options, master, daemon)
   return true
 end
 
+-- os.exit in a hook, or in whatever else of the master's may wait: what runs ends in order first, as on TERM, and then
+-- whoever waits for that ends the process. Where the master is ending already it does so at once.
+local function end_in_order(master)
+  boot.at_exit(function(status)
+    if not master.config or master.state ~= "starting" and master.state ~= "ready" or not task.can_wait() then
+      return
+    end
+    master.exit_status = status
+    if cause.within(("os.exit(%g)"):format(status), master.terminate, master) then
+      task.run(nil, "os.exit", function() end)
+    end
+  end)
+end
+
 --- Run until stopped.
 ---@param options table from the command line
 function M.main(options)
@@ -152,6 +167,7 @@ function M.main(options)
     predecessor.attach(master)
   end
   require("brood.master.signals").watch(master)
+  end_in_order(master)
   if options.daemonize and daemonize.applies(master, daemon) then
     return leave(daemonize.start(master), master)
   end

@@ -1,5 +1,5 @@
---- Wrong usage, and the words that are commands. Raised while a command line is taken apart; `brood.cli.args`
---- turns it into a message.
+--- Wrong usage, and the words that are commands; it looks whether a bare word is a file. Raised while a command line
+--- is taken apart; `brood.cli.args` turns it into a message.
 local M = {}
 
 ---@class brood.UsageError
@@ -51,7 +51,7 @@ local function suspicious(word)
   return false
 end
 
---- A first word that is no command is a config, unless it was meant as a command.
+--- A first word that is no command is a config, unless it was meant as a command, or can only have been.
 ---@param word string
 function M.check_command(word)
   if later[word] then
@@ -60,6 +60,8 @@ function M.check_command(word)
   local meant, hint = suspicious(word)
   if meant then
     refuse("brood", "unknown command '%s'%s; a config of that name is ./%s", word, hint, word)
+  elseif meant == false and not require("luv").fs_stat(word) then
+    refuse("brood", "unknown command '%s', and there is no config of that name", word)
   end
 end
 

@@ -3,6 +3,7 @@
 --- replaced. Between the two the old generation goes on, and respawns its own.
 local E = require "brood.error"
 local generation = require "brood.cluster.generation"
+local log = require "brood.log"
 local places = require "brood.cluster.places"
 local task = require "brood.task"
 
@@ -41,6 +42,11 @@ local function check(self)
   local problem = gen:problem()
   if problem then
     return problem
+  end
+  if gen.options.command and not cluster.options.command and gen.sockets:shared()[1] then
+    -- Who set it cannot be seen, and most servers want it so: it stays.
+    log.info(("%s: an app has had its sockets: until a restart a program that waits in accept gets EAGAIN there")
+      :format(cluster.name))
   end
   local workers, err = gen.options.workers, nil
   if not cluster.places:suffice(workers) then

@@ -7,6 +7,7 @@ local generation = require "brood.cluster.generation"
 local listeners = require "brood.listeners"
 local logs = require "brood.logs"
 local merged = require "brood.rules.merged"
+local passed = require("brood.lazy").passing "brood.cluster.passed"
 local peer = require "brood.peer"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
@@ -66,7 +67,14 @@ local function prepare(self, opening)
   local cluster = self.cluster
   local options = cluster.options
   local wanted = { name = cluster.name, listen = options.listen or {}, workers = cluster.group.size }
-  local ok, err = self.listeners:open({ wanted }, function()
+  local ok, err = true, nil
+  if wanted.listen[1] and os.getenv "LISTEN_FDS" then
+    ok, err = passed.offer(self.listeners, wanted.listen)
+  end
+  if not ok then
+    return nil, err
+  end
+  ok, err = self.listeners:open({ wanted }, function()
     return opening.called_off == true
   end)
   if not ok then

@@ -1,6 +1,7 @@
 --- The end of a worker: what the log and the status tell of it, and that nobody who had connected
 --- to it is left waiting. Whether another one comes is the group's business.
 local clock = require "brood.clock"
+local closing = require "brood.cluster.closing"
 local log = require "brood.log"
 local note = require "brood.cluster.note"
 local oldest_first = require "brood.group.oldest_first"
@@ -54,6 +55,7 @@ local unasked = { crash = true, signal = true, timeout = true }
 ---@param signal string?
 return function(self, member, code, signal)
   leave_place(member)
+  closing.closed(member)
   if signal or member.ready_at and unasked[member.reason] then
     look_for_it(self)
   end

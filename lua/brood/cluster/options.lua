@@ -45,6 +45,24 @@ local function sentence(rules, mistake)
   return (kinds.sentence(mistake, "option '%s'", "'%s'"))
 end
 
+-- What is wrong with those of programs.
+local function conflicts_of_command(o, add)
+  local _, why
+  if type(o.ready) == "table" then
+    _, why = require("brood.rules.ready_place").target(o.ready)
+  end
+  if why then
+    add("option 'ready' cannot be used: " .. why)
+  elseif o.watchdog and o.ready ~= "notify" then
+    add "option 'watchdog' needs ready = \"notify\": the program says WATCHDOG=1 where it says READY=1"
+  end
+  for _, entry in ipairs(o.listen or {}) do
+    if entry.reuseport then
+      add "option 'listen' can have reuseport only with an 'app': programs share one socket"
+    end
+  end
+end
+
 -- What is wrong with options that are right each by itself.
 local function conflicts(rules, o, add)
   for former, name in pairs(rules.renamed) do
@@ -53,9 +71,12 @@ local function conflicts(rules, o, add)
     end
   end
   for _, name in ipairs(o.command and rules.of_apps or rules.of_commands) do
-    if o.given[name] ~= nil then
+    if o.given[name] ~= nil and o.given[name] ~= false then
       add(("option '%s' is for workers %s"):format(name, o.command and "with an app" or "that are programs"))
     end
+  end
+  if o.command then
+    conflicts_of_command(o, add)
   end
   if o.app ~= nil and o.command ~= nil then
     add "either option 'app' or option 'command', not both"
@@ -110,6 +131,9 @@ local function translate(rules, o, directory)
       value = o[name]
     end
     options[former], options[name] = value, nil
+  end
+  if type(o.ready) == "table" and o.ready.socket then
+    options.ready = merged(o.ready, { socket = paths.absolute(directory, o.ready.socket) })
   end
   options.name = o.name or base_name(o)
   options.workers = options.workers or core.cpus()

@@ -8,7 +8,6 @@ local merged = require "brood.rules.merged"
 local timer = require "brood.timer"
 
 local LOOK = 0.005 -- seconds between two looks at those that go
-local GONE = 1 -- seconds in which one that was told to go accepts no more, unless it is stuck
 local ROOM = 5 -- seconds in which others may finish, before their time is cut short for a restart
 
 local function answer_all(list, err)
@@ -33,16 +32,6 @@ end
 local function has_room(cluster)
   for slot = 1, cluster.group.size do
     if cluster.group.state == "running" and linger.is_full(cluster, slot) then
-      return false
-    end
-  end
-  return true
-end
-
--- Whoever connects from now on gets to a new one.
-local function is_left_to_new_ones(cluster)
-  for _, member in pairs(cluster.group.members) do
-    if member.reason and member.ready_at and member.counters and member.counters "accepting" > 0 then
       return false
     end
   end
@@ -82,13 +71,7 @@ local function roll(cluster, done)
       return done(err)
     end
     change.generation.options.workers = cluster.group.size -- it may have been scaled meanwhile
-    change:commit(function(failure)
-      eventually(GONE, function()
-        return is_left_to_new_ones(cluster)
-      end, function()
-        done(failure)
-      end)
-    end)
+    change:commit(done)
   end)
 end
 

@@ -1,28 +1,20 @@
 --- What a worker that is a program does and takes of the machine, together with what it has started itself: a shell in
 --- front of the server, a server's own processes.
 local files = require "brood.files"
+local folder = require "brood.folder"
 local memory = require "brood.cluster.memory"
-local uv = require "luv"
 
 local M = {}
 
 local function threads(pid)
-  local scan, list = uv.fs_scandir(("/proc/%d/task"):format(pid)), {}
-  while scan do
-    local name = uv.fs_scandir_next(scan)
-    if not name then
-      break
-    end
-    list[#list + 1] = name
-  end
-  return list
+  return folder.entries(("/proc/%d/task"):format(pid))
 end
 
 -- Each thread has the children that it has started.
 local function add(list, pid)
   list[#list + 1] = pid
   for _, thread in ipairs(threads(pid)) do
-    local text = files.read(("/proc/%d/task/%s/children"):format(pid, thread)) or ""
+    local text = files.read(("/proc/%d/task/%s/children"):format(pid, thread.name)) or ""
     for child in text:gmatch "%d+" do
       add(list, tonumber(child))
     end

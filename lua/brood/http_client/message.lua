@@ -18,19 +18,21 @@ local M = {}
 ---@param given brood.http.Given
 ---@return brood.http.Target? target, brood.Error? err
 function M.target(given)
-  local target, why, code
+  local target = { host = "localhost", path = "/", text = "" }
+  local why, code
   if given.url then
     target, why, code = url.parse(given.url)
     if not target then
       return nil, E.new(code, "%s", why)
     end
-  else
-    target = { host = "localhost", text = "http://localhost" }
+  end
+  if given.path or not given.url then
+    local before = target.text:gsub("/$", "")
     target.path, why = url.path(given.path or "/")
     if not target.path then
       return nil, E.new("EINVAL", "the path '%s': %s", given.path, why)
     end
-    target.text = target.path
+    target.text = before .. target.path
   end
   if given.socket then
     target.address = "unix:" .. given.socket:gsub("^unix:", "")

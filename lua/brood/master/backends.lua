@@ -73,7 +73,7 @@ local function make(name, config)
   end
   local backend = Backend.make(options, { name = name })
   backend:on("error", function(err)
-    log.warn(E.text(err))
+    log.warn(err.reason and err.code == "exit" and ("%s: %s"):format(err.reason, err.message) or E.text(err))
   end)
   return { name = name, options = options, backend = backend }
 end

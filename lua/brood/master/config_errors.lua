@@ -2,6 +2,7 @@
 --- wrote it: the file and the line once, what happened, and where it was called from if
 --- that helps. Loaded only where there is such an error.
 local E = require "brood.error"
+local folder = require "brood.folder"
 local nearest = require "brood.rules.nearest"
 local show = require "brood.rules.show"
 local uv = require "luv"
@@ -9,13 +10,10 @@ local uv = require "luv"
 local M = {}
 
 local function configs_in(directory)
-  local names, scan = {}, uv.fs_scandir(directory)
-  while scan do
-    local name, kind = uv.fs_scandir_next(scan)
-    if not name then
-      break
-    elseif kind ~= "directory" and name:match("%.lua$") then
-      names[#names + 1] = name
+  local names = {}
+  for _, entry in ipairs(folder.entries(directory)) do
+    if entry.type ~= "directory" and entry.name:match("%.lua$") then
+      names[#names + 1] = entry.name
     end
   end
   return names
@@ -115,7 +113,7 @@ local function message_of(err)
 end
 
 -- coroutine.wrap puts the place where it was called in front of the place where it was raised, and that place may be
--- in us.
+-- in us; so is that of a call which is the last thing a config does (`return require "common"`).
 local function place_once(text)
   local n
   repeat
@@ -124,7 +122,7 @@ local function place_once(text)
   repeat
     text, n = text:gsub("^(%S+:)%d+: (%1%d+: )", "%2")
   until n == 0
-  return text
+  return (text:gsub("^%S*lua/brood/master/config%.lua:%d+: ", ""))
 end
 
 --- The file raised.

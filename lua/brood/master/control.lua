@@ -11,8 +11,10 @@ local paths = require "brood.rules.path"
 local uv = require "luv"
 
 local inherit = lazy.passing "brood.master.inherit"
+local folder = lazy.room "brood.folder"
 local json = lazy.room "brood.json"
 local routes = lazy.room "brood.master.control_routes"
+local unix_listeners = lazy.room "brood.unix_listeners"
 
 ---@class brood.Control
 ---@field address string
@@ -106,6 +108,23 @@ local function listen(master, address, once)
   return listeners.open { address = address, mode = 384, backlog = 16, once = once } -- 0600
 end
 
+-- What masters that were killed have left in that folder.
+local function clear(folder_path, prefix, own)
+  for _, entry in ipairs(folder.entries(folder_path)) do
+    local path = folder_path .. entry.name
+    local stat = path ~= own and entry.name:find(prefix, 1, true) == 1 and entry.name:find "%.sock$"
+      and uv.fs_lstat(path)
+    if stat and stat.type == "socket" and stat.uid == core.posix.getuid() and not unix_listeners.listens(path) then
+      core.listener.clear(path)
+    end
+  end
+end
+
+local function clear_around(path)
+  local folder_path = path:match "^.*/"
+  clear(folder_path, folder_path == (os.getenv "XDG_RUNTIME_DIR" or "") .. "/" and "brood-" or "", path)
+end
+
 local function open_default(master, config)
   local passed
   local listener, err = nil, E.new("EACCES",
@@ -113,6 +132,9 @@ local function open_default(master, config)
   for _, path in ipairs(M.default_paths(config)) do
     listener, err, passed = listen(master, "unix:" .. path, true)
     if listener or err.code ~= "EADDRINUSE" then
+      if listener and not config.pidfile then
+        clear_around(path)
+      end
       break
     end
   end

@@ -141,12 +141,24 @@ function M.let_go(list, listener)
   listener:close()
 end
 
---- It has ended without having taken them: files that were left to it are nobody's.
+-- A file that is gone may have left its number to the next one there.
+local function is_of_any(listeners, file)
+  for _, listener in ipairs(listeners) do
+    local device, inode = listener:file()
+    if device == file[1] and inode == file[2] then
+      return true
+    end
+  end
+  return false
+end
+
+--- It has ended without having taken them: files that were left to it are nobody's. By its address alone none can be
+--- told: that a symlink leads to is another one than it was.
 ---@param list brood.Handed[]
----@param in_use? table<string, true> addresses where we listen again
+---@param in_use? userdata[] our listeners
 function M.remove(list, in_use)
   for _, socket in ipairs(list) do
-    if socket.address and socket.told.file and not (in_use and in_use[socket.address]) then
+    if socket.address and socket.told.file and not is_of_any(in_use or {}, socket.told.file) then
       inherit.remove_file(socket.address, socket.told.file)
     end
   end

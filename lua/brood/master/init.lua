@@ -33,7 +33,7 @@ local upgrade = lazy.room "brood.master.upgrade"
 ---@field proxy brood.MasterProxy? what its workers ask, once a config has had one
 ---@field services table<string, brood.NamedService> by name
 ---@field programs brood.MasterServices? their keeper, once a config has had some
----@field exit_status integer? what to end with: that of a service without which it is not to run
+---@field exit_status integer? what to end with: that of a service without which it is not to run, or of os.exit
 ---@field failure brood.Error? why it could not start
 ---@field old_pid integer? in the new master of an upgrade the old one's, until that is gone
 ---@field told boolean? whether it was told to stop

@@ -2,26 +2,21 @@
 --- started, who must wait waits in the order of coming, whoever dies gives back what was his; what is used is kept from
 --- being stopped as idle. It is loaded where a config has a proxy, and nowhere else.
 local board = require "brood.proxy.board"
-local clock = require "brood.clock"
 local crew = require("brood.lazy").room "brood.backend.crew"
 local E = require "brood.error"
 local join = require "brood.join"
 local remote = require "brood.remote"
 local routes = require "brood.rules.routes"
+local services = require "brood.master.proxy_services"
 local task = require "brood.task"
 local timer = require "brood.timer"
 
 local M = {}
 
 local ROOM = "proxy"
---- Seconds that a service goes on where it was: who has just asked for its port still gets there.
-M.LINGER = 0.25
-
-local LOOK = 0.02 -- seconds between two looks whether nobody asks a service any more where it was
-
 ---@class brood.MasterProxy
 ---@field master brood.Master
----@field followed table<string, { source: table, place: brood.BoardPlace }> services by name
+---@field followed table<string, brood.ProxyService> services by name
 ---@field waiting table<string, integer> requests by target
 ---@field callers table<integer, { column: integer?, tickets: table<integer, brood.ProxyTicket>, at_end: fun()[] }>
 local Proxy = {}
@@ -62,33 +57,6 @@ end
 
 -- ---- services -------------------------------------------------------------------------------------------------------
 
-local SERVES = { ready = true, busy = true }
-
-local function address_of(service)
-  local listening = SERVES[service.state] and service.listening
-  return listening and routes.reachable(listening) or nil
-end
-
-local function follow(self, name, service)
-  local known = self.followed[name]
-  if known and known.source == service then
-    return known
-  elseif known then
-    known.let_go()
-  end
-  local one = { source = service, place = board.place(name) }
-  function one.look()
-    one.place:publish(address_of(service))
-  end
-  function one.let_go()
-    service:off("*", one.look)
-  end
-  service:on("*", one.look)
-  one.look()
-  self.followed[name] = one
-  return one
-end
-
 --- When a service was used last, as the workers know: math.huge while it is in use. One that would be stopped for it is
 --- withdrawn first, so that none of them asks it from now on without a word.
 ---@param name string
@@ -96,63 +64,14 @@ end
 ---@param touched number when it was used otherwise
 ---@return number at monotonic seconds
 function Proxy:last_used(name, idle, touched)
-  local one = self.followed[name]
-  if not one then
-    return 0
-  end
-  local open, at = one.place:use()
-  if open == 0 and math.max(at, touched) + idle <= clock.now() then
-    one.place:publish(nil)
-    open, at = one.place:use()
-    if open > 0 or math.max(at, touched) + idle > clock.now() then
-      one.look()
-    end
-  end
-  return open > 0 and math.huge or at
+  return services.last_used(self.followed[name], idle, touched)
 end
 
 --- A service is about to be elsewhere: done() once nobody asks it any more where it is now, or has asked too long.
 ---@param name string
 ---@param done fun()
 function Proxy:leave(name, done)
-  local one = self.followed[name]
-  local former = one and one.place.version
-  local patience = self.master.config.graceful_timeout
-  local ends = patience and clock.now() + patience or math.huge
-  local function look()
-    if one and one.place.version ~= former and one.place:use(former) > 0 and clock.now() < ends then
-      return timer.after(LOOK, look)
-    end
-    done()
-  end
-  timer.after(M.LINGER, look) -- others than the proxy may have asked for its port
-end
-
-local CODES = { timeout = "start_timeout", stopped = "stopped", backlog = "backlog", turn_timeout = "turn_timeout" }
-
--- Whoever waits is told what it means for the request; the reason is in the log already.
-local function cannot_start(name, err)
-  return E.new(CODES[err.code] or "start", "%s: %s", name, err.message)
-end
-
-local function reach_service(self, name, service, suspect)
-  local one = follow(self, name, service)
-  if suspect and suspect == one.place.version and one.place.address then
-    -- It has just refused somebody: its end may not have been noticed yet. What it is asked next is asked of its state.
-    one.look()
-  end
-  if not one.place.address then
-    local port, err = service:start()
-    if not port then
-      return nil, cannot_start(name, err)
-    end
-    one.look()
-  end
-  local address = one.place.address
-  if not address then
-    return nil, E.new("start", "%s: it runs, but listens nowhere", name)
-  end
-  return { address = address, version = one.place.version }
+  services.leave(self.followed[name], self.master.config.graceful_timeout, done)
 end
 
 -- ---- backends -------------------------------------------------------------------------------------------------------
@@ -190,7 +109,7 @@ local function limit_wait(backend, ticket, seconds)
       return limit_wait(backend, ticket, seconds)
     elseif waits:cancel() then
       ticket.waits, ticket.answer = nil, nil
-      answer(cannot_start(backend.name, E.new("turn_timeout", "no turn within %g s", seconds)))
+      answer(services.cannot_start(backend.name, E.new("turn_timeout", "no turn within %g s", seconds)))
     end
   end) or nil
 end
@@ -212,7 +131,7 @@ local function wait_for(backend, ticket, seconds, before, done)
     ticket.lease, ticket.waits, ticket.answer = lease, nil, nil
     no_limit(ticket)
     if err then
-      return done(cannot_start(backend.name, err))
+      return done(services.cannot_start(backend.name, err))
     end
     done(nil, { address = lease.address })
   end, before)
@@ -275,7 +194,7 @@ local function reach_named(self, caller, name, number, suspect, failed)
   if service and service.told_to_stop and service.options.autostart ~= false then
     return nil, E.new("stopped", "%s was stopped", name) -- by an operator, who does not want it to run
   elseif service then
-    return reach_service(self, name, service, suspect)
+    return services.reach(self.followed, name, service, suspect)
   elseif not backend then
     return nil, E.new("stopped", "there is no '%s' any more", name)
   end

@@ -223,7 +223,7 @@ function Entry:view()
     name = self.name, state = self.state, port = self.port, pid = self.pid, listening = self.listening,
     restarts = self.restarts, started_at = self.started_at, last_exit = self.last_exit,
     error = err and E.describe(err) or nil, stop_timeout = self.options.stop_timeout,
-    grouped = self.options.kill_group ~= false, at = clock.unix(),
+    idle = self.options.idle or false, grouped = self.options.kill_group ~= false, at = clock.unix(),
   }
 end
 

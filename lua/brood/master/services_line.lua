@@ -20,6 +20,7 @@ local PATIENCE = 30 -- seconds that the old master has to say what it runs
 ---@field port integer|string|true|nil
 ---@field pid integer?
 ---@field stop_timeout number|false|nil
+---@field idle number|false|nil after which it is stopped; an older brood does not say
 ---@field grouped boolean whether its processes are a group
 
 -- ---- what we tell ---------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ return function(self, done)
     if not told then
       core.uncaught(E.text(why))
       core.uncaught(E.text(again))
-      os.exit(1)
+      supervised.exit(1)
     end
   end
 end

@@ -48,9 +48,9 @@ end
 
 -- Socket files that a reload has left to it; but not where another has brought us back there.
 local function remove_left(master, successor)
-  local in_use = master.listeners:all_addresses()
+  local in_use = master.listeners:all()
   if master.control then
-    in_use[master.control.address] = true
+    table.insert(in_use, master.control.listener)
   end
   handover.remove(successor.sockets, in_use)
 end

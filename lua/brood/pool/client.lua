@@ -311,7 +311,7 @@ end
 
 for _, name in ipairs { "drain", "exit", "spawn_workers" } do
   Client[name] = function()
-    error(("pool:%s: only in the master; this process is one that it has started"):format(name), 3)
+    error(("pool:%s: only in the master; this process is one that it has started"):format(name), 2)
   end
 end
 

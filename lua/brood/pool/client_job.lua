@@ -2,22 +2,14 @@
 --- something that may have changed meanwhile is told of every change from then on; hearing is `pool.client`'s business.
 local E = require "brood.error"
 local emitter = require "brood.emitter"
+local handles = require "brood.pool.handle"
 local log = require "brood.log"
-local message = require "brood.message"
 local task = require "brood.task"
 local uv = require "luv"
 
-local decode = message.decode
-local rawset = rawset
+local answer, value_of = handles.answer, handles.value_of
 
----@class brood.ClientJob: brood.Emitter the same as brood.Job
----@field id string
----@field data any
----@field state "waiting"|"delayed"|"running"|"ended" as it was last heard
----@field attempt integer
----@field last_progress any
----@field result any
----@field err brood.Error?
+---@class brood.ClientJob: brood.Job
 local Job = emitter.mixin {}
 
 local M = {}
@@ -33,21 +25,7 @@ function tells.id(self)
   return id
 end
 
-local function value_of(bytes)
-  if not bytes then
-    return nil
-  end
-  local ok, value = decode(bytes)
-  if ok then
-    return value
-  end
-end
-
-function tells.data(self)
-  local value = value_of(self.input)
-  rawset(self, "data", value)
-  return value
-end
+tells.data = handles.tells.data
 
 -- In the turn in which it was heard it is true; who asks later wants to know.
 local function refresh(self)
@@ -71,34 +49,14 @@ function tells.last_progress(self)
   return value_of(self.reported)
 end
 
-function tells.result(self)
-  refresh(self)
-  if self.ending == "success" then
-    local value = value_of(self.output)
-    rawset(self, "result", value)
-    return value
+for _, name in ipairs { "result", "err" } do
+  tells[name] = function(self)
+    refresh(self)
+    return handles.tells[name](self)
   end
 end
 
-function tells.err(self)
-  refresh(self)
-  if self.ending and self.ending ~= "success" then
-    local err = E.from(value_of(self.output) or "its error cannot be decoded")
-    rawset(self, "err", err)
-    return err
-  end
-end
-
-local meta = {
-  __index = function(self, key)
-    local method = Job[key]
-    if method ~= nil then
-      return method
-    end
-    local tell = tells[key]
-    return tell and tell(self)
-  end,
-}
+local meta = handles.meta(Job, tells)
 
 --- A handle.
 ---@param client brood.PoolClient
@@ -122,39 +80,11 @@ function Job:on_listen()
   end
 end
 
-local function answer(self, done)
-  if self.ending == "success" then
-    return done(nil, self.result)
-  end
-  done(self.err)
-end
-
---- Wait for the job's end: its result, or nil and its error. After `timeout` (a duration) nil and an error with code
---- "timeout" and `waiting = true`; the job goes on.
----@async
----@param timeout? number|string|false
----@param cb? fun(err: brood.Error?, result: any)
----@return any result, brood.Error? err
-function Job:wait(timeout, cb)
-  if type(timeout) == "function" then
-    timeout, cb = nil, timeout
-  end
-  local seconds = timeout and require("brood.options").duration("job:wait", timeout, 3) or nil
-  return task.run(cb, "job:wait", function(done)
-    if self.ending then
-      return answer(self, done)
-    end
-    self:await(seconds and require("brood.timer").limit(seconds, function()
-      local err = E.new("timeout", "the job has not ended within %s s", seconds)
-      err.waiting = true -- its own timeout has the same code, and ends it
-      done(err)
-    end, done) or done)
-  end)
-end
+Job.wait = handles.wait
 
 --- Call done(err, result) at its end, which is still to come.
 ---@private
-function Job:await(done)
+function Job:add_waiter(done)
   self.waiters = self.waiters or {}
   table.insert(self.waiters, done)
   self.client:want_end(self)
@@ -164,6 +94,7 @@ end
 ---@return boolean? aborted
 ---@return brood.Error? err code "ended": it has ended before
 function Job:abort()
+  handles.check(self, "job:abort")
   if self.ending then
     return nil, E.new("ended", "the job has ended already")
   end

@@ -192,7 +192,7 @@ local function forget_in_time(self)
   end
 end
 
---- Where all jobs have ended, those who wait for that are told.
+--- Where all jobs have ended, those who wait for that are told; unless whoever hears of it first enqueues another.
 ---@param self brood.Pool
 function M.tell_empty(self)
   if not self.worked or self.live > 0 then
@@ -200,12 +200,14 @@ function M.tell_empty(self)
   end
   self.worked = false
   forget_in_time(self)
-  local drains = self.drains
-  self.drains = {}
-  for _, done in ipairs(drains) do
-    done()
-  end
   self:emit("idle")
+  if self.live == 0 then
+    local drains = self.drains
+    self.drains = {}
+    for _, done in ipairs(drains) do
+      done()
+    end
+  end
 end
 
 function pump(self)

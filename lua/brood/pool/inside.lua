@@ -22,6 +22,9 @@ local M = {}
 -- seconds before the next job, which may take its time, and no more bytes than these. What lasted longer than BRISK
 -- seconds is worth a write of its own.
 local HELD, HELD_BYTES, BRISK = 0.0001, 65536, 0.00002
+-- A long job holds up what was not sent before it, and one may come where not all were brisk, or after a pause: then
+-- nothing waits before a number of jobs, so many for each of these seconds, and at most TRIAL.
+local DOUBT, TRIAL = 2000, 500
 local FLUSH = 1 -- seconds that the master has at the end to take what was sent
 local WANTED = "function(job, options), or { init =, job =, recover = }"
 local PARTS = { "init", "job", "recover" }
@@ -29,7 +32,7 @@ local PROGRAMS = { py = "python3", js = "node", mjs = "node", cjs = "node", rb =
 
 local now, decode, encode = clock.now, message.decode, message.encode
 local getpid = core.posix.getpid
-local find, max = string.find, math.max
+local find, max, min = string.find, math.max, math.min
 local setmetatable, rawset, call, unpack_payload = setmetatable, rawset, task.call, payloads.unpack
 
 ---@class brood.WorkerJob what a job function is given
@@ -60,6 +63,9 @@ end
 ---@param value any
 ---@return true? ok, brood.Error? err code "ended" when the job has ended already
 function Job:progress(value)
+  if getmetatable(self) ~= Job then
+    error(require("brood.options").no_self "job:progress", 2)
+  end
   local bytes, err = encode(value, "progress")
   if not bytes then
     error("job:progress: " .. err.message, 2)
@@ -87,6 +93,7 @@ end
 ---@field pending integer bytes of results that were not sent
 ---@field sent_at number
 ---@field began_at number when the job before was claimed
+---@field doubt number jobs that begin when all results are sent
 ---@field pid integer
 ---@field flush_due? boolean they are sent at the end of this turn, whatever the job does
 local Inside = {}
@@ -242,9 +249,11 @@ local function flush_at_turn_end(self)
 end
 
 local function run(self, seq, attempt, at, data, payload)
+  local since = at - self.began_at
+  local doubt = max(self.doubt - 1, min(TRIAL, since * DOUBT))
+  self.doubt = doubt
   if self.pending > 0 then
-    local sent_at = self.sent_at
-    if at - sent_at > HELD or at - max(sent_at, self.began_at) > BRISK then
+    if doubt >= 1 or since > BRISK or at - self.sent_at > HELD then
       self:flush()
     else
       flush_at_turn_end(self)
@@ -332,7 +341,7 @@ function M.run(line, plan)
   local self = setmetatable({
     peer = line.peer, inbox = plan.inbox, options = plan.options, id_of = plan.id_of,
     name = plan.name,
-    left = plan.max_jobs or math.huge, working = false, pending = 0, sent_at = 0, began_at = 0,
+    left = plan.max_jobs or math.huge, working = false, pending = 0, sent_at = 0, began_at = 0, doubt = 0,
     pid = getpid(),
   }, Inside)
   mine = self

@@ -2,6 +2,7 @@
 --- master it is the pool itself that answers, in a process that it has started the line to it: an app that is preloaded
 --- may have got hold of it before the fork. The pools are made and ended elsewhere.
 local core = require "brood.core"
+local emitter = require "brood.emitter"
 local task = require "brood.task"
 
 local generation = core.generation
@@ -69,9 +70,14 @@ for _, name in ipairs { "enqueue", "run", "get", "drain", "exit", "spawn_workers
 end
 
 for _, name in ipairs { "on", "once", "off" } do
-  Named[name] = function(self, ...)
+  Named[name] = function(self, event, fn)
+    if getmetatable(self) ~= meta then
+      error(require("brood.options").no_self("pool:" .. name), 2)
+    elseif name ~= "off" then
+      emitter.check(event, fn)
+    end
     local it = target(self)
-    it[name](it, ...)
+    it[name](it, event, fn)
     return self
   end
 end

@@ -62,8 +62,8 @@ local function on_spawned(self, member)
   if process.pid and not w.pid then
     w.pid, w.started_at = process.pid, process.started_at
     table.insert(self.list, w)
-    self.heard.event("spawn", w)
     w:to "starting"
+    self.heard.event("spawn", w)
   end
 end
 
@@ -89,8 +89,21 @@ local function on_online(self, member)
   if w.generation.hooks.ready then
     w.generation.hooks.ready(w)
   end
-  M.settle_spawners(self)
   self.heard.room(w)
+  M.settle_spawners(self)
+end
+
+-- What an error says behind the name of its worker.
+local function without_name(w, err)
+  local name, why = w:name(), err.message
+  return why:sub(1, #name) == name and why:sub(#name + 1) or ": " .. why
+end
+
+-- As the pool tells it, whose own name is put before it by whoever logs it.
+local function of_worker(w, err)
+  local told = E.new(err.code, "worker %d%s", w.id, without_name(w, err))
+  told.traceback = err.traceback and ("worker %d: %s"):format(w.id, err.traceback)
+  return told
 end
 
 local function on_failed(self, member, err)
@@ -103,13 +116,10 @@ local function on_failed(self, member, err)
     self.heard.event("timeout", w, "initializing")
   end
   self.last_error, member.failed = err, true
-  local why, name = err.message, w and w:name() .. ": " or ""
-  if why:sub(1, #name) == name then
-    why = why:sub(#name + 1)
-  end
+  local why = w and without_name(w, err) or err.message
   if why ~= self.told then
     self.told = why -- of many in a row that fail for one reason, once
-    self.heard.event("error", w and #why == #err.message and E.of("worker " .. w.id, err) or err)
+    self.heard.event("error", w and of_worker(w, err) or err)
   end
   M.answer_spawners(self, err)
 end
@@ -135,7 +145,7 @@ local function note_vain_start(self, w, member, started)
     tostring(member.process.exit_code))
   self.vain = (self.vain or 0) + 1
   if self.vain == 1 then
-    self.heard.event("error", err)
+    self.heard.event("error", of_worker(w, err))
   end
   self.last_error = err
 end

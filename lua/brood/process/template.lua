@@ -16,7 +16,7 @@ local message = require "brood.message"
 local Process = require "brood.process"
 local timer = require "brood.timer"
 
-local PATIENCE = 5 -- seconds for one fork: a template that takes longer is stopped, or stuck
+local PATIENCE = 1 -- seconds for one fork, which takes some ms: a template that takes longer is stopped, or stuck
 local AGAIN = 1 -- seconds after the end of one before there is another: meanwhile the parent forks by itself
 
 ---@class brood.Template
@@ -69,7 +69,8 @@ local function watch(self)
     self.watching = timer.patience(PATIENCE, function()
       self.watching = nil
       if self.process then
-        log.warn(("%s does not answer: KILL"):format(self.name))
+        log.warn(("%s (pid %s) has not answered for %g s: KILL; until there is another one the parent forks")
+          :format(self.name, tostring(self.process.pid), PATIENCE))
         self.process:kill_now()
       end
     end)

@@ -6,6 +6,7 @@ local board = require "brood.proxy.board"
 local clock = require "brood.clock"
 local E = require "brood.error"
 local forward = require "brood.proxy.forward"
+local gather = require "brood.proxy.gather"
 local log = require "brood.log"
 local remote = require "brood.remote"
 local task = require "brood.task"
@@ -164,17 +165,6 @@ local function has_moved()
   return E.new("connect", "it has moved meanwhile")
 end
 
--- A program with one request at a time does not wait for a client that has yet to begin with the body it announced.
-local function await_body(req)
-  while not req:_begun() do
-    task.run(nil, "proxy", function(done)
-      if not req:_wait(done) then
-        done()
-      end
-    end)
-  end
-end
-
 -- Once: by what is known, or else by what the master says. It keeps in the ticket what the next try has to tell.
 function Targets:try(target, ticket, req, res)
   local place = self.places[target]
@@ -185,8 +175,7 @@ function Targets:try(target, ticket, req, res)
     end
   end
   if target.kind == "backend" then
-    await_body(req)
-    if req:_body_gone() or not res:_open() then
+    if not gather(req, res) then
       return nil, gone()
     end
   end

@@ -36,6 +36,7 @@ local M = {}
 ---@field got? string the value of a "type" mistake, as it is shown
 ---@field why? string what "got" does not say
 ---@field suggestion? string the nearest known name
+---@field belongs? string where an unknown name would be known
 ---@field source? string where the value comes from, when not from the table that was checked
 ---@field note? boolean whether it is no mistake, but worth knowing
 

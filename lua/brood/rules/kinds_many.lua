@@ -140,6 +140,9 @@ return function(M)
 
   kinds.limits = {
     expected = "a table of resource limits (like { nofile = 65536 })",
+    knows = function(name)
+      return limit.known[name] == true
+    end,
     many = function(spec, value, path, report)
       return each_name(spec, value, path, report, function(name, given, where)
         if not limit.known[name] then

@@ -15,6 +15,8 @@ function M.sentence(mistake)
   elseif mistake.kind == "type" then
     local text = ("%s: expected %s, got %s"):format(mistake.key, mistake.expected, mistake.got)
     return mistake.why and ("%s: %s"):format(text, mistake.why) or text
+  elseif mistake.belongs then
+    return ("unknown key '%s' (%s)"):format(mistake.key, mistake.belongs)
   elseif mistake.kind == "unknown" then
     return (kinds.sentence(mistake, "key '%s'", "'%s'"))
   end

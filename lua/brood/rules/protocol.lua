@@ -46,7 +46,7 @@ local list = {
   { name = "listen", number = 34, sender = "parent", room = "worker" }, -- with a socket to accept from as well
   { name = "look", number = 35, sender = "parent", room = "worker" }, -- for connections: a sibling may have left some
   { name = "recycle", number = 36, sender = "child", room = "worker" }, -- it wants a replacement; value: why
-  { name = "leaving", number = 38, sender = "child", room = "worker" }, -- it was sent QUIT, and goes
+  { name = "leaving", number = 38, sender = "child", room = "worker" }, -- it was sent QUIT, and accepts no more
   { name = "open", number = 39, sender = "child", room = "worker" }, -- { entry, nth }, with a line for the answer
   { name = "opened", number = 40, sender = "parent", room = "worker" }, -- { address } or { nil, error }, with a socket
   { name = "reopen_all", number = 37, sender = "child", room = "worker" }, -- it was sent USR1: open all logs anew

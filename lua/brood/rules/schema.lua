@@ -5,6 +5,7 @@ local address = require "brood.rules.address"
 local clusters = require "brood.rules.clusters"
 local keys = require "brood.rules.schema_keys"
 local kinds = require "brood.rules.kinds"
+local nearest = require "brood.rules.nearest"
 local places = require "brood.rules.schema_places"
 
 local M = {
@@ -248,19 +249,32 @@ end
 ---@field owner? string|integer
 ---@field group? string|integer
 
--- What an entry cannot have, though the top level has it; or what it is called here.
+-- What others call something that this table has under another name.
+local function meant_here(key, name, top)
+  local meant = keys.called_elsewhere[name]
+  if key:find "listen[%[%]%d]*%.[%a_][%w_]*$" then
+    return meant == "listen" and "address" or nil
+  elseif top == "services" or top == "pools" then
+    return (top == "services" and services().called_elsewhere or keys.pools_called_elsewhere)[name]
+  elseif key == name or top == "clusters" or top == "proxy" and keys.fields.proxy.fields[meant] then
+    return meant
+  end
+end
+
+-- What an entry cannot have, though the top level has it; what it is called here; or where it belongs.
 local function improve_unknown(mistake, top)
   local leaf = mistake.key:match("^clusters[^%s]+%.([%a_][%w_]*)$") or mistake.key:match("^pools[^%s]+%.([%a_][%w_]*)$")
   if leaf and top == "clusters" and keys.fields[leaf] then
     mistake.kind, mistake.problem = "conflict", "is the master's own: only the top level takes it"
   elseif leaf and top == "pools" and keys.of_workers[leaf] then
     mistake.kind, mistake.problem = "conflict", "is the top level's, and holds for the workers of pools as well"
-  elseif top == "services" then
-    mistake.suggestion = services().called_elsewhere[mistake.key:match "%.([%a_][%w_]*)$"] or mistake.suggestion
-  elseif top == "pools" then
-    mistake.suggestion = leaf and keys.pools_called_elsewhere[leaf] or mistake.suggestion
   else
-    mistake.suggestion = keys.called_elsewhere[leaf or mistake.key] or mistake.suggestion
+    local name = mistake.key:match "[%a_][%w_]*$"
+    local meant = name and meant_here(mistake.key, name, top)
+    mistake.suggestion = meant or mistake.suggestion
+    if not meant and not (mistake.suggestion and nearest.distance(name or "", mistake.suggestion) <= 1) then
+      mistake.belongs = require("brood.rules.schema_belongs").find(mistake.key)
+    end
   end
 end
 

@@ -258,7 +258,7 @@ M.keys = {
     example = '"512m"',
   },
   {
-    name = "max_lifetime", type = "duration", off = true, of_cluster = true,
+    name = "max_lifetime", type = "duration", off = true, min = 0.1, of_cluster = true,
     doc = "a worker is replaced after so long", example = '"12h"',
   },
   {

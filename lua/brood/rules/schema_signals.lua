@@ -1,5 +1,5 @@
---- What the config says of signals: a table from their names to an action by name, a function(master), or false for
---- nothing. Which actions there are is the keys' business, what they do the master's.
+--- What the config says of signals: a table from names (or numbers) to an action by name, a function(master), or false
+--- for nothing. Which actions there are is the keys' business, what they do the master's.
 local kinds = require "brood.rules.kinds"
 local nearest = require "brood.rules.nearest"
 local show = require "brood.rules.show"
@@ -23,9 +23,16 @@ for _, name in ipairs(names) do
   known[name] = true
 end
 
+-- Those of Linux on x86, ARM and RISC-V. 1 is more likely the first of a list than HUP.
+local by_number = {
+  false, "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+  [17] = "CHLD", [18] = "CONT", [19] = "STOP", [20] = "TSTP", [21] = "TTIN", [22] = "TTOU", [23] = "URG",
+  [24] = "XCPU", [26] = "VTALRM", [27] = "PROF", [28] = "WINCH", [29] = "IO", [30] = "PWR", [31] = "SYS",
+}
+
 -- The name without SIG; nil once what is wrong with it has been reported.
 local function name_of(key, where, report)
-  local name = key:upper():gsub("^SIG", "")
+  local name = (by_number[key] or key):upper():gsub("^SIG", "")
   if refused[name] then
     report { key = where, kind = "conflict", problem = refused[name] }
   elseif not known[name] then
@@ -44,7 +51,7 @@ return {
     end
     local result, first, all_ok = {}, {}, true
     for _, key in ipairs(kinds.sorted_keys(value)) do
-      if type(key) ~= "string" then
+      if type(key) ~= "string" and not by_number[key] then
         return kinds.wrong(spec, value, path, report, ("%s is no signal's name"):format(show(key)))
       end
       local where = kinds.join(path, key)

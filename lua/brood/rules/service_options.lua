@@ -156,7 +156,8 @@ M.keys = {
     doc = "where its output goes; false: nowhere", example = '"log/api.log"',
   },
   {
-    name = "stderr", any_of = stream, expected = STREAM, off = true, default_doc = "as stdout",
+    name = "stderr", any_of = stream, expected = STREAM, off = true,
+    default_doc = "ours; on a terminal with its name before each line",
     doc = "where its errors go; false: nowhere", example = '"log/api.err"',
   },
   {

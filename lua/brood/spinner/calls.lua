@@ -36,7 +36,9 @@ function Calls:begin_start(done, soon)
     return done and done(nil, self:value())
   elseif action == "try" then
     local left = self.fault_until - clock.now()
-    if left > 0 and not (self.spinner.inner.supervised and self.options.autostart ~= false) then
+    -- (Where another one before it was at fault, that one says whether it is to be tried again.)
+    local own_fault = rawget(self.error, "waits_for") == nil
+    if left > 0 and own_fault and not (self.spinner.inner.supervised and self.options.autostart ~= false) then
       return done and done(outcome.refusal(self, left))
     end
     self:set_state("starting")

@@ -15,6 +15,7 @@ local rounds = lazy.room "brood.spinner.rounds"
 
 local M = {}
 
+local MOMENT = 0.1 -- seconds: so much later than another one
 local LOOK = 2 -- seconds between two looks at what memory they take, all at the same time
 local MB = 1024 * 1024
 -- A limit that every run soon exceeds must not have it restarted without end.
@@ -103,7 +104,16 @@ end
 
 -- ---- the rounds -----------------------------------------------------------------------------------------------------
 
--- When it will have been left alone for too long.
+local function comes_after(service, name)
+  for _, before in ipairs(service.options.after or {}) do
+    if before == name then
+      return true
+    end
+  end
+  return false
+end
+
+-- When it will have been left alone for too long. Those that come after it use it: it is stopped after them.
 local function idle_at(service)
   local idle = service.options.idle
   if not idle then
@@ -111,7 +121,13 @@ local function idle_at(service)
   end
   local used, ask = service.touched, service.spinner.inner.last_used
   local told = ask and ask(service)
-  return math.max(used, told or used) + idle
+  local at = math.max(used, told or used) + idle
+  for _, other in pairs(service.spinner.services) do
+    if other.state ~= "stopped" and other.state ~= "faulted" and comes_after(other, service.name) then
+      at = math.max(at, (idle_at(other) or math.huge) + MOMENT, clock.now() + MOMENT)
+    end
+  end
+  return at
 end
 
 local function first(a, b)

@@ -2,6 +2,7 @@
 --- place. It only looks; what cannot be seen is not held against anybody.
 local clock = require "brood.clock"
 local files = require "brood.files"
+local folder = require "brood.folder"
 local uv = require "luv"
 
 local M = {}
@@ -40,21 +41,15 @@ local function listeners(port)
   return found, any, any and only_6
 end
 
-local function names(dir)
-  local scan = uv.fs_scandir(dir)
-  return function()
-    return scan and (uv.fs_scandir_next(scan))
-  end
-end
-
 -- fn(inode) for each socket of a process until it returns true; false where the process cannot be looked at.
 local function each_socket(pid, fn)
   local dir = ("/proc/%s/fd"):format(pid)
-  if not uv.fs_scandir(dir) then
+  local entries, why = folder.entries(dir)
+  if why then
     return false
   end
-  for name in names(dir) do
-    local inode = (uv.fs_readlink(dir .. "/" .. name) or ""):match "^socket:%[(%d+)%]$"
+  for _, entry in ipairs(entries) do
+    local inode = (uv.fs_readlink(dir .. "/" .. entry.name) or ""):match "^socket:%[(%d+)%]$"
     if inode and fn(inode) then
       return true
     end
@@ -74,8 +69,8 @@ end
 -- All processes: { [pid] = stat }.
 local function processes()
   local all = {}
-  for name in names "/proc" do
-    local pid = tonumber(name)
+  for _, entry in ipairs(folder.entries "/proc") do
+    local pid = tonumber(entry.name)
     if pid then
       all[pid] = stat(pid)
     end

@@ -29,13 +29,21 @@ function M.without_name(service, err)
   return text:sub(1, #name + 1) == name .. " " and "it" .. text:sub(#name + 1) or text
 end
 
---- The same error with another message.
+--- The same error with another message; a script's own may have fields of its own.
 ---@param err brood.Error
 ---@param message string
 ---@return brood.Error
 function M.copy(err, message)
   local other = E.new(err.code, "%s", message)
-  other.exit_code, other.exit_signal = rawget(err, "exit_code"), rawget(err, "exit_signal")
+  for name, value in pairs(err) do
+    if rawget(other, name) == nil then
+      other[name] = value
+    end
+  end
+  local traceback, former = rawget(err, "traceback"), err.message
+  if type(traceback) == "string" and traceback:sub(1, #former) == former then
+    other.traceback = message .. traceback:sub(#former + 1)
+  end
   return other
 end
 

@@ -49,12 +49,14 @@ local SAME = {
 }
 local PLACES = { "stdin", "stdout", "stderr", "cwd" }
 
-local function ready_of(o, port)
+local function ready_of(o, absolute, port)
   local ready = o.ready
   if type(ready) == "string" then
     return ready
   elseif type(ready) == "table" then
-    local full = { port = ready.port, host = ready.host, socket = ready.socket, http = ready.http }
+    local full = {
+      port = ready.port, host = ready.host, socket = ready.socket and absolute(ready.socket), http = ready.http,
+    }
     if not (full.port or full.socket or full.http and full.http:find "^http://") then
       full.port = type(port) == "number" and port or nil
       full.socket = type(port) == "string" and port or nil
@@ -86,7 +88,7 @@ local function process_options(o, absolute)
       given[name] = absolute(path)
     end
   end
-  given.ready = ready_of(o, o.port == true and 1 or o.port == "socket" and "/" or o.port)
+  given.ready = ready_of(o, absolute, o.port == true and 1 or o.port == "socket" and "/" or o.port)
   return given
 end
 
@@ -167,12 +169,15 @@ end
 
 local function make_process(self)
   local service = self.service
+  local function absolute(path)
+    return service.spinner:absolute(path)
+  end
   local o = service.options
   local base, err = plan_of(service)
   if not base then
     return nil, err
   end
-  local own = { env = environment(o, self.port, base), ready = ready_of(o, self.port), target = service }
+  local own = { env = environment(o, self.port, base), ready = ready_of(o, absolute, self.port), target = service }
   if o.script then
     own.program, own.lua, own.leader_alone = child_plan.runtime(), true, true
   end

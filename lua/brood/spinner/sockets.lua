@@ -4,6 +4,7 @@ local core = require "brood.core"
 local E = require "brood.error"
 local address = require "brood.rules.address"
 local files = require "brood.files"
+local folder = require "brood.folder"
 local supervised = require "brood.supervised"
 local uv = require "luv"
 
@@ -11,10 +12,14 @@ local M = {}
 
 local FOLDER_MODE = 457 -- 0711: who knows the path may pass; the socket's own mode says who may connect
 
-local function remove(directory)
-  local scan = uv.fs_scandir(directory)
-  for name in function() return scan and uv.fs_scandir_next(scan) end do
-    uv.fs_unlink(directory .. "/" .. name)
+-- With the sockets in it, and the folders of users. What these have put into theirs may change at any moment, so
+-- nothing is entered there.
+local function remove(directory, of_user)
+  for _, entry in ipairs(folder.entries(directory)) do
+    local path = directory .. "/" .. entry.name
+    if not uv.fs_unlink(path) and not of_user then
+      remove(path, true)
+    end
   end
   uv.fs_rmdir(directory)
 end

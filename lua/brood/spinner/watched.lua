@@ -4,6 +4,7 @@
 --- folder below it. Where symlinks lead to it they are watched as well, and where it is missing, the nearest folder
 --- above it that is there. When to tell of a change is decided by brood.spinner.monitor.
 local directories = require "brood.spinner.directories"
+local listed = require "brood.folder"
 local uv = require "luv"
 
 local M = {}
@@ -81,14 +82,12 @@ function enter_folder(self, folder)
     return
   end
   self.folders[folder] = watch
-  local scan = uv.fs_scandir(folder)
-  while scan and not self.err do
-    local name, kind = uv.fs_scandir_next(scan)
-    if not name then
+  for _, entry in ipairs(listed.entries(folder)) do
+    if self.err then
       return
     end
-    local path = join(folder, name)
-    kind = kind ~= "unknown" and kind or (uv.fs_lstat(path) or {}).type
+    local path = join(folder, entry.name)
+    local kind = entry.type ~= "unknown" and entry.type or (uv.fs_lstat(path) or {}).type
     if kind == "directory" and not self.folders[path] and not self.ignored(path:sub(#self.path + 2)) then
       enter_folder(self, path)
     end
@@ -205,9 +204,8 @@ function Watched:look()
     found[path] = signature(path)
     local stat = uv.fs_lstat(path)
     if stat and (stat.type == "directory" or path == self.path) then
-      local scan = uv.fs_scandir(path)
-      for name in function() return scan and uv.fs_scandir_next(scan) end do
-        local below = join(path, name)
+      for _, entry in ipairs(listed.entries(path)) do
+        local below = join(path, entry.name)
         if not self.ignored(below:sub(#self.path + 2)) then
           look_at(below)
         end
