@@ -6,6 +6,7 @@ local E = require "brood.error"
 local listening = require "brood.backend.listening"
 local log = require "brood.log"
 local timer = require "brood.timer"
+local unix_listeners = require "brood.unix_listeners"
 
 local M = {}
 
@@ -53,7 +54,7 @@ end
 -- Whether it still listens. found(boolean).
 local function look(program, found)
   if program.place then
-    return found(listening.listens(program.place.path))
+    return found(unix_listeners.listens(program.place.path))
   end
   local host, port = program.address:match "^%[?([^%]]*)%]?:(%d+)$"
   listening.answers(host, tonumber(port), found)

@@ -69,8 +69,6 @@ end
 
 -- ---- Unix sockets ----
 
-M.listens = unix_listeners.listens
-
 -- A program in a network namespace of its own is in another list.
 local function look_at_socket(path)
   local seen
@@ -78,7 +76,7 @@ local function look_at_socket(path)
     local stat = uv.fs_stat(path)
     if not stat or stat.type ~= "socket" then
       return found(false)
-    elseif M.listens(path) then
+    elseif unix_listeners.listens(path) then
       return found(true)
     end
     seen = seen or clock.now()

@@ -4,6 +4,7 @@
 local address = require "brood.rules.address"
 local core = require "brood.core"
 local E = require "brood.error"
+local folder = require "brood.folder"
 local fork = require "brood.fork"
 local log = require "brood.log"
 local supervised = require "brood.supervised"
@@ -13,7 +14,6 @@ local M = {}
 
 local PREFIX, LOCK = "brood-", "backends.pid"
 local PRIVATE, PASSABLE = 448, 457 -- 0700; 0711: others find what is theirs in it, and see nothing else
-local BATCH = 64 -- entries of a folder that are read at once
 local LONGEST_NAME = 16 -- bytes of what is put into the folder: "/12/12345.sock"
 
 ---@class brood.BackendHome
@@ -29,26 +29,10 @@ fork.on_child(function()
   home = nil -- the parent's
 end)
 
--- Not by fs_scandir, of whose requests luv keeps each for ever.
-local function each_entry(dir)
-  local open, names = uv.fs_opendir(dir, nil, BATCH), {}
-  local batch = open and open:readdir()
-  while batch do
-    for _, entry in ipairs(batch) do
-      names[#names + 1] = entry.name
-    end
-    batch = open:readdir()
-  end
-  if open then
-    open:closedir()
-  end
-  return ipairs(names)
-end
-
 -- A folder with what is in it; links are not followed.
 local function remove_all(dir)
-  for _, name in each_entry(dir) do
-    local path = dir .. "/" .. name
+  for _, entry in ipairs(folder.entries(dir)) do
+    local path = dir .. "/" .. entry.name
     local stat = uv.fs_lstat(path)
     if stat and stat.type == "directory" then
       remove_all(path)
@@ -75,9 +59,9 @@ local function clear_away(dir)
 end
 
 local function sweep(base)
-  for _, name in each_entry(base) do
-    if name:find("^" .. PREFIX:gsub("%p", "%%%0") .. "%w%w%w%w%w%w$") then
-      clear_away(base .. "/" .. name)
+  for _, entry in ipairs(folder.entries(base)) do
+    if entry.name:find("^" .. PREFIX:gsub("%p", "%%%0") .. "%w%w%w%w%w%w$") then
+      clear_away(base .. "/" .. entry.name)
     end
   end
 end
