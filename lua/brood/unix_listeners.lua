@@ -1,6 +1,11 @@
 --- Who listens on a Unix socket, as the kernel's list of sockets has it: seen without connecting, since some programs
 --- take a connection for a request. It only looks.
+local clock = require "brood.clock"
+local uv = require "luv"
+
 local M = {}
+
+local UNSEEN = 0.25 -- seconds for which a socket is there that nobody seems to listen on: then it is tried
 
 local ACCEPTS = "^%x+: %x+ %x+ 00010000 " -- __SO_ACCEPTCON
 
@@ -29,6 +34,28 @@ function M.listens(path)
       return true
     end
     at = to
+  end
+end
+
+--- Looks at a socket that may not be there yet, for whoever looks again and again. What is there and yet in no list,
+--- since its program is in a network namespace of its own, is tried in the end.
+---@param path string
+---@param try fun(found: fun(there: boolean)) by a connection
+---@return fun(found: fun(there: boolean)) look
+function M.look(path, try)
+  local seen
+  return function(found)
+    local stat = uv.fs_stat(path)
+    if not stat or stat.type ~= "socket" then
+      return found(false)
+    elseif M.listens(path) then
+      return found(true)
+    end
+    seen = seen or clock.now()
+    if clock.now() - seen < UNSEEN then
+      return found(false)
+    end
+    try(found)
   end
 end
 

@@ -28,7 +28,7 @@ local function start(options)
 end
 
 local function pid_of(answer)
-  return tonumber(answer.body:match "^%d+")
+  return tonumber(answer.body:match "^%d+") or error(("%s: %s"):format(tostring(answer.status), answer.body), 2)
 end
 
 T["a reload replaces the backend that has changed, and no other; who is using it is served"] = function()

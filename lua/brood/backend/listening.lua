@@ -8,43 +8,68 @@ local uv = require "luv"
 local M = {}
 
 local SOONEST, LATEST, SHARE = 0.001, 0.1, 0.01 -- seconds between two looks: a hundredth of what it has taken so far
-local UNSEEN = 0.25 -- seconds for which a socket is there that nobody seems to listen on: then it is tried
+local BRISK = 0.002 -- seconds for which each turn of the loop looks, where somebody knows that it comes now
 local CONNECT = 1 -- seconds a connection may take
 
 -- Look again and again, less and less often, until look(found, self) finds it.
 local function poll(look, done)
   local self = { began = clock.now() }
   local again
-  local function wait(pause)
+
+  local function wait()
+    local pause = self.watched and LATEST or math.max(SOONEST, math.min(LATEST, (clock.now() - self.began) * SHARE))
     self.timer = timer.after(pause, again)
   end
+
+  local function rest()
+    local brisk, waiting = self.brisk, self.timer
+    self.brisk, self.timer = nil, nil
+    if waiting then
+      waiting:cancel()
+    end
+    if brisk and not brisk:is_closing() then
+      brisk:close()
+    end
+  end
+
   function again()
-    self.timer = nil
+    self.timer, self.looking = nil, true
     look(function(found)
+      self.looking = false
       if self.stopped then
         return
       elseif found then
         self.stop()
         return done(found)
+      elseif not self.brisk then
+        wait()
+      elseif clock.now() - self.began >= BRISK then
+        rest()
+        wait()
       end
-      wait(self.watched and LATEST or math.max(SOONEST, math.min(LATEST, (clock.now() - self.began) * SHARE)))
     end, self)
   end
+
   function self.stop()
     self.stopped = true
-    if self.timer then
-      self.timer:cancel()
-    end
+    rest()
   end
-  -- Somebody knows that it is worth a look.
+
+  -- Somebody knows that it is worth a look. It comes with the next turn, and then with each.
   function self.hurry()
-    self.watched, self.began = nil, clock.now()
-    if self.timer then
-      self.timer:cancel()
-      again()
+    if self.brisk or self.looking or self.stopped then
+      return
     end
+    rest()
+    self.watched, self.began, self.brisk = nil, clock.now(), uv.new_idle()
+    self.brisk:start(function()
+      if not self.looking then
+        again()
+      end
+    end)
   end
-  wait(SOONEST)
+
+  wait()
   return self
 end
 
@@ -69,25 +94,13 @@ end
 
 -- ---- Unix sockets ----
 
--- A program in a network namespace of its own is in another list.
 local function look_at_socket(path)
-  local seen
-  return function(found)
-    local stat = uv.fs_stat(path)
-    if not stat or stat.type ~= "socket" then
-      return found(false)
-    elseif unix_listeners.listens(path) then
-      return found(true)
-    end
-    seen = seen or clock.now()
-    if clock.now() - seen < UNSEEN then
-      return found(false)
-    end
+  return unix_listeners.look(path, function(found)
     local pipe = uv.new_pipe(false)
     connects(pipe, function(finish)
       return pipe:connect(path, finish)
     end, found)
-  end
+  end)
 end
 
 --- Wait until somebody listens on a socket that is not there yet.
@@ -109,10 +122,13 @@ function M.await_socket(place, done)
   end)
   -- It fails where the machine has no watches left: then it is looked for often.
   looking.watched = watch:start(place.dir, {}, function(_, name)
-    if name == place.name and not looking.stopped then
+    if name == place.name then
       looking.hurry()
     end
   end) ~= nil
+  if uv.fs_stat(place.path) then -- it was quicker than the watch
+    looking.hurry()
+  end
   return stop
 end
 

@@ -1,11 +1,9 @@
 --- Readiness: when a started child counts as ready. Each kind is a function
 --- (run, done) that calls done() once the child is, done(err) when it cannot
 --- become it, and returns a function that gives up waiting.
-local clock = require "brood.clock"
 local E = require "brood.error"
 local lazy = require "brood.lazy"
 local timer = require "brood.timer"
-local uv = require "luv"
 
 local probe = lazy.room "brood.process.probe"
 local unix_listeners = lazy.room "brood.unix_listeners"
@@ -13,7 +11,6 @@ local unix_listeners = lazy.room "brood.unix_listeners"
 local M = {}
 
 local FIRST, LONGEST = 0.005, 0.1 -- seconds between two looks
-local UNSEEN = 0.25 -- seconds for which a socket is there that nobody seems to listen on: then it is tried
 
 -- Look again and again, less and less often, until look(found) succeeds or waiting is given up.
 local function poll(look, done)
@@ -49,20 +46,7 @@ end
 
 -- A connection that only looks would be a request to some programs, and one that has failed.
 local function listens(target)
-  local answering, seen = answers(target), nil
-  return function(found)
-    local stat = uv.fs_stat(target.socket)
-    if not stat or stat.type ~= "socket" then
-      return found(false)
-    elseif unix_listeners.listens(target.socket) then
-      return found(true)
-    end
-    seen = seen or clock.now()
-    if clock.now() - seen < UNSEEN then
-      return found(false)
-    end
-    answering(found)
-  end
+  return unix_listeners.look(target.socket, answers(target))
 end
 
 --- Where a `ready` table looks; see `brood.rules.ready_place`.
