@@ -16,10 +16,10 @@
 #include "bind/net.h"
 #include "brood.h"
 #include "loop/access_log.h"
+#include "loop/loop.h"
 #include "runtime.h"
 #include "sys/cpus.h"
 #include "sys/fd.h"
-#include "sys/image.h"
 #include "sys/log.h"
 
 #define KEEP_MAX 1024
@@ -196,15 +196,14 @@ static int l_on_dry(lua_State *L)
 }
 
 /*
- * release_memory([start]): what modules were loaded from, and where nothing lives in the heap; with
- * `start` also the pages of program and libraries: few of those that a start uses are used again.
+ * release_memory(): what modules were loaded from, and where nothing lives in the heap. From now on
+ * the pages of the program and its libraries are given back too, before each long wait.
  */
 static int l_release_memory(lua_State *L)
 {
 	embed_release();
 	heap_release(L);
-	if (lua_toboolean(L, 1))
-		image_release();
+	loop_settled();
 	return 0;
 }
 

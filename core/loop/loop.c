@@ -3,15 +3,51 @@
  */
 #include "loop/loop.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
+#include "sys/image.h"
 #include "sys/scoreboard.h"
+
+enum {
+	LONG_MS = 1000,	  /* a wait before which it is worth it, though it may end at once */
+	PAUSE_MS = 10000, /* from one release to the next, at least */
+};
+
+static struct {
+	bool settled, released;
+	uint64_t at;
+} image;
+
+/*
+ * From here it is a few steps to the wait; from Lua it would be half of the program again. It is
+ * done once more after whatever ended the wait, but whoever is called all the time is left alone.
+ * A turn in which descriptors were added or taken away is told 0: the next one will do.
+ */
+static void release_image(const uv_loop_t *loop)
+{
+	int timeout = uv_backend_timeout(loop);
+
+	if ((timeout >= 0 && timeout < LONG_MS) ||
+	    (image.released && uv_now(loop) - image.at < PAUSE_MS))
+		return;
+	image.released = true;
+	image.at = uv_now(loop);
+	image_release();
+}
 
 /* The loop is about to wait: what Lua did in this turn is over. */
 static void on_turn_end(uv_prepare_t *handle)
 {
-	(void)handle;
 	scoreboard_turn_end();
+	if (image.settled)
+		release_image(handle->loop);
+}
+
+void loop_settled(void)
+{
+	image.settled = true;
+	image.released = false;
 }
 
 /*

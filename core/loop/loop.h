@@ -18,6 +18,12 @@ int loop_create(uv_loop_t **out);
 int loop_after_fork(uv_loop_t *old, uv_loop_t **out);
 
 /*
+ * This process has begun all that it does. Before it waits for long it gives back the pages of the
+ * program and its libraries.
+ */
+void loop_settled(void);
+
+/*
  * Lua begins to run in this turn of the loop, or goes on: how a worker whose loop does not come
  * round is found. No system call.
  */

@@ -19,16 +19,10 @@ local count, seen = 0, 0 -- of what has been noted, and when it was quiet last
 local watching = false
 local watch
 local settled = 0 -- KiB that were left by the last round
-local released = false -- what only the start of this process has used
 
 fork.on_child(function()
-  watching, released = false, false
+  watching = false
 end)
-
-local function release()
-  core.release_memory(not released)
-  released = true
-end
 
 -- To the end of a round, or until the time is over; whether it is the end.
 local function step()
@@ -58,7 +52,7 @@ local function by_steps(rounds, before)
     end
     watching = false
     settled = collectgarbage "count"
-    release()
+    core.release_memory()
   end):unref()
 end
 
@@ -77,7 +71,7 @@ local function settle()
     settled = collectgarbage "count"
   end
   if grown or many then
-    release()
+    core.release_memory()
   end
 end
 

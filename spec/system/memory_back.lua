@@ -50,6 +50,33 @@ return {
     lu.assertEquals(more[50000], { 50000, "50000" })
   end,
 
+  ["before a long wait the program's own pages are given back, but for those that were written to"] = function()
+    local program = s.script [[
+      local ffi = require "ffi"
+      ffi.cdef "int mprotect(void *, size_t, int); int luaopen_debug(void *);"
+      local brood, core = require "brood", require "brood.core"
+      local code = ffi.cast("uint8_t *", ffi.cast("void *", ffi.C.luaopen_debug)) -- it will not be called again
+      local page = ffi.cast("void *", ffi.cast("uintptr_t", code) / 4096 * 4096)
+      assert(ffi.C.mprotect(page, 8192, 7) == 0)
+      code[0] = 0xcc
+      assert(ffi.C.mprotect(page, 8192, 5) == 0)
+      print("written " .. io.open("/proc/self/statm"):read("*a"):match "^%d+ %d+ (%d+)")
+      brood.sleep(0.01)
+      core.release_memory()
+      brood.sleep(2)
+      print("there is " .. code[0])
+    ]]
+    local function shared() -- pages of files, and of memory that is shared
+      return tonumber((s.read_file(("/proc/%d/statm"):format(program.pid)) or ""):match "^%d+ %d+ (%d+)")
+    end
+    local before = tonumber(program:expect "written (%d+)")
+    if not os.getenv "BROOD_SANITIZED" then
+      s.wait(function() return (shared() or before) < before * 0.7 end, 2 * s.slow, "its pages to be given back")
+    end
+    program:expect "there is 204"
+    lu.assertEquals(program:finish().code, 0)
+  end,
+
   ["a process does not grow by giving memory back again and again"] = function()
     local pid = require("brood.posix").getpid()
     core.release_memory()

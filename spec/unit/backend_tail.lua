@@ -21,7 +21,8 @@ local function many(fd, count)
 end
 
 T["a short output is kept whole, in the order in which it came, without the empty lines around it"] = function()
-  lu.assertEquals(with { { 1, "\n" }, { 1, "one\n" }, { 2, "two\n" }, { 1, "three\n" }, { 2, "\n" } }, "one\ntwo\nthree")
+  lu.assertEquals(with { { 1, "\n" }, { 1, "one\n" }, { 2, "two\n" }, { 1, "three\n" }, { 2, "\n" } },
+    "one\ntwo\nthree")
   lu.assertNil(with {})
   lu.assertNil(with { { 1, "\n" }, { 2, "  \n" } })
 end
