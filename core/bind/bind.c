@@ -203,3 +203,18 @@ int bind_ref_field(lua_State *L, int index, const char *name)
 		luaL_error(L, "field '%s' must be a function, got %s", name, luaL_typename(L, -1));
 	return luaL_ref(L, LUA_REGISTRYINDEX);
 }
+
+bool bind_goes_on(lua_State *L, int index, bool goes_on, int *ref)
+{
+	if (lua_isnoneornil(L, index))
+		return goes_on;
+	luaL_checktype(L, index, LUA_TFUNCTION);
+	if (goes_on) {
+		bind_unref(L, ref);
+		*ref = bind_ref(L, index);
+	} else {
+		lua_pushvalue(L, index);
+		lua_call(L, 0, 0);
+	}
+	return goes_on;
+}

@@ -9,6 +9,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <uv.h>
 
 /* The main state: what callbacks from the loop use, whichever coroutine made the object. */
@@ -50,6 +51,11 @@ void bind_unref(lua_State *L, int *ref);
  * raises.
  */
 int bind_ref_field(lua_State *L, int index, const char *name);
+/*
+ * Somebody wants to know when something is over: what stands at index, a function or nothing, is
+ * kept in *ref, or called at once where it does not go on any more. Returns whether it does.
+ */
+bool bind_goes_on(lua_State *L, int index, bool goes_on, int *ref);
 
 /* Push a header's name in lower case. */
 void bind_push_name(lua_State *L, const char *name, size_t len);

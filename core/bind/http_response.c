@@ -240,14 +240,6 @@ static int l_returned(lua_State *L)
 	return 0;
 }
 
-static int l_head_sent(lua_State *L)
-{
-	struct l_response *r = response_check(L, 2, "write");
-
-	lua_pushboolean(L, r->finished || !response_alive(r) || http_head_sent(r->conn));
-	return 1;
-}
-
 static int l_gc(lua_State *L)
 {
 	struct l_response *r = lua_touserdata(L, 1);
@@ -262,17 +254,11 @@ static int l_gc(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-	{ "status", response_status },
-	{ "header", response_header },
-	{ "finish", l_finish },
-	{ "_write", l_write },
-	{ "_fail", l_fail },
-	{ "_wait", l_wait },
-	{ "_head_sent", l_head_sent },
-	{ "_open", l_open },
-	{ "_cut", l_cut },
-	{ "_returned", l_returned },
-	{ NULL, NULL },
+	{ "status", response_status }, { "header", response_header },
+	{ "finish", l_finish },        { "_write", l_write },
+	{ "_fail", l_fail },           { "_wait", l_wait },
+	{ "_open", l_open },           { "_cut", l_cut },
+	{ "_returned", l_returned },   { NULL, NULL },
 };
 
 /* A metatable whose __index is the table on top of the stack. */

@@ -97,17 +97,7 @@ static int stop(lua_State *L, void (*how)(struct net_server *))
 	struct l_server *s = check_server(L);
 	lua_State *outer = net_caller;
 
-	if (!lua_isnoneornil(L, 2)) {
-		luaL_checktype(L, 2, LUA_TFUNCTION);
-		if (!is_open(s)) {
-			lua_pushvalue(L, 2);
-			lua_call(L, 0, 0);
-			return 0;
-		}
-		bind_unref(L, &s->stopped);
-		s->stopped = bind_ref(L, 2);
-	}
-	if (!is_open(s))
+	if (!bind_goes_on(L, 2, is_open(s), &s->stopped))
 		return 0;
 	net_caller = L;
 	how(s->server);

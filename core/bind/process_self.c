@@ -122,11 +122,6 @@ static int l_new_group(lua_State *L)
 	return push_result(L, proc_lead_group(), "new process group");
 }
 
-static int l_set_death_signal(lua_State *L)
-{
-	return push_result(L, proc_set_death_signal(luaL_checkint(L, 1)), "set death signal");
-}
-
 /* process.own_master_death(seconds [, master_pid]): nil, err with code ESRCH when it is already
  * gone. */
 static int l_own_master_death(lua_State *L)
@@ -201,7 +196,6 @@ const luaL_Reg process_self_functions[] = {
 	{ "parent", l_parent },
 	{ "pass_stop_signals", l_pass_stop_signals },
 	{ "reap_orphans", l_reap_orphans },
-	{ "set_death_signal", l_set_death_signal },
 	{ "signal_name", l_signal_name },
 	{ "signal_number", l_signal_number },
 	{ "subreaper", l_subreaper },

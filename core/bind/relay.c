@@ -172,16 +172,11 @@ static int l_kept(lua_State *L)
 	return 1;
 }
 
-static int l_close_kept(lua_State *L)
-{
-	(void)L;
-	relay_close_kept();
-	return 0;
-}
-
 static const luaL_Reg functions[] = {
-	{ "start", l_start },           { "mistake", l_mistake }, { "kept", l_kept },
-	{ "close_kept", l_close_kept }, { NULL, NULL },
+	{ "start", l_start },
+	{ "mistake", l_mistake },
+	{ "kept", l_kept },
+	{ NULL, NULL },
 };
 
 int bind_open_relay(lua_State *L)

@@ -163,16 +163,6 @@ static unsigned class_of(size_t size, uint32_t *block)
 	return STEPS_MAX / STEP + (exponent - 10) * 8 + eighth - 8;
 }
 
-size_t arena_rounded(size_t size)
-{
-	uint32_t block;
-
-	if (size > BLOCK_MAX)
-		return in_pages(size + sizeof(struct big));
-	class_of(size, &block);
-	return block;
-}
-
 /* ---- blocks ---- */
 
 void arena_init(struct arena *a)

@@ -37,8 +37,6 @@ void arena_clear(struct arena *a);
 void *arena_get(struct arena *a, size_t size);
 /* The same size as it was asked for. */
 void arena_put(struct arena *a, void *block, size_t size);
-/* How many bytes such a block really takes. */
-size_t arena_rounded(size_t size);
 
 /* Whole zeroed pages that a fork does not copy either; NULL without memory. */
 void *arena_pages(size_t size);

@@ -214,8 +214,12 @@ int http_head_parse(struct http_head *head, const char *base, size_t len, const 
 	struct seen seen = { 0 };
 	int refused;
 
-	/* Empty lines before a request are left over from clients that send one too many. */
-	skip_empty_lines(&line, &len);
+	/*
+	 * Empty lines before a request are left over from clients that send one too many. A CR or
+	 * an LF alone is no empty line, and no better here than elsewhere.
+	 */
+	while (end - line >= 2 && line[0] == '\r' && line[1] == '\n')
+		line += 2;
 	*head = (struct http_head){ .base = line, .len = (size_t)(end - line), .fields = fields };
 	seen.nul = memchr(line, '\0', (size_t)(end - line));
 	stop = line_end(line, end, &seen);

@@ -52,18 +52,13 @@ void place_close(struct place *p)
 	fd_close(&p->dir);
 }
 
-int place_stat(const struct place *p, struct stat *st)
-{
-	if (p->dir < 0)
-		return -ENOENT;
-	return fstatat(p->dir, p->name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
-}
-
 bool place_holds(const struct place *p, dev_t dev, ino_t ino)
 {
 	struct stat st;
 
-	return place_stat(p, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+	/* (Of the file itself, where it is a symlink too.) */
+	return p->dir >= 0 && fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
 }
 
 int place_folder(const struct place *p, char folder[PATH_MAX])

@@ -22,8 +22,6 @@ struct place {
 int place_open(struct place *p, const char *path);
 /* Legal without one. In the child of a fork its descriptor is closed already: do not. */
 void place_close(struct place *p);
-/* Of the file itself, where it is a symlink too. 0 or -errno. */
-int place_stat(const struct place *p, struct stat *st);
 /* Whether this very file is there still. */
 bool place_holds(const struct place *p, dev_t dev, ino_t ino);
 /* The directory without its symlinks, as it is called now; 0 or -errno. */

@@ -127,9 +127,6 @@ int proc_reap_orphans(struct proc_search *s);
 int proc_subreaper(void);
 /* Lead a process group of our own. Done already is success. */
 int proc_lead_group(void);
-/* A signal for us when the thread that made us ends. After dropping privileges: setgid clears it.
- */
-int proc_set_death_signal(int signum);
 /*
  * For a forked Lua child: when its master dies, end at most `seconds` later, even
  * if the loop never turns again, and with it what it looks after and its own group. -ESRCH:

@@ -40,7 +40,8 @@
 
 static const struct signals no_signals;
 
-BARE void signals_default(void)
+/* Every signal to its default, libc's own included. */
+BARE static void signals_default(void)
 {
 	/* All zero is SIG_DFL without flags in every architecture's layout of the kernel's struct.
 	 */

@@ -44,7 +44,9 @@ int proc_subreaper(void)
 	return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
 }
 
-int proc_set_death_signal(int signum)
+/* A signal for us when the thread that made us ends. After dropping privileges: setgid clears it.
+ */
+static int set_death_signal(int signum)
 {
 	return prctl(PR_SET_PDEATHSIG, (unsigned long)signum) < 0 ? -errno : 0;
 }
@@ -146,7 +148,7 @@ void proc_forgive_master_death(void)
 	struct itimerspec never = { 0 };
 
 	forgiven = fork_generation();
-	proc_set_death_signal(0);
+	set_death_signal(0);
 	signal(SIGPWR, SIG_IGN);
 	if (last.made && last.generation == fork_generation()) {
 		timer_settime(last.kill, 0, &never, NULL);
@@ -183,7 +185,7 @@ int proc_master_death(double seconds, pid_t master)
 	sigemptyset(&action.sa_mask);
 	if (sigaction(SIGPWR, &action, NULL) < 0)
 		return -errno;
-	err = proc_set_death_signal(SIGPWR);
+	err = set_death_signal(SIGPWR);
 	if (err)
 		return err;
 	/* One that died before that sends nothing. */

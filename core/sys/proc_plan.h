@@ -64,8 +64,6 @@ struct signals {
 
 /* In the vfork child: never returns; a failure is in the plan, and the status 127. */
 int plan_run(void *plan);
-/* Every signal to its default, libc's own included. */
-void signals_default(void);
 
 /* In the child of a fork: whose it is, and that it has none yet. */
 void proc_begin(pid_t parent);

@@ -51,11 +51,18 @@ local function events(req, res, job)
     res:write(("event: %s\ndata: %s\n\n"):format(event, json.encode(data)), function() end)
   end
   local listeners = {}
+  -- A worker that is told to go waits for its requests: the browser connects again, to another one, and goes on.
+  local leave
   local function stop()
     for event, fn in pairs(listeners) do
       job:off(event, fn)
     end
     listeners = {}
+    brood.worker:off("stopping", leave)
+  end
+  function leave()
+    stop()
+    res:finish()
   end
   local function last(event, data)
     stop()
@@ -89,13 +96,7 @@ local function events(req, res, job)
     job:on(event, fn)
   end
   req:on("close", stop)
-  -- A worker that is told to go waits for its requests: the browser connects again, to another one, and goes on.
-  brood.worker:once("stopping", function()
-    if next(listeners) then
-      stop()
-      res:finish()
-    end
-  end)
+  brood.worker:on("stopping", leave)
 end
 
 local PAGE = [[

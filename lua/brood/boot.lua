@@ -143,6 +143,21 @@ function M.reads_programs()
   return false
 end
 
+-- uv.walk, of Lua's handles alone: the loop has some of the core's too, which luv takes for its own, and crashes. Those
+-- that are closing are left out: a parent's stay so for ever in its child.
+local function walk(fn)
+  local registry, list = debug.getregistry(), {}
+  local kinds = registry.uv_handle
+  for _, value in pairs(registry) do
+    if type(value) == "userdata" and kinds[debug.getmetatable(value)] and not uv.is_closing(value) then
+      list[#list + 1] = value
+    end
+  end
+  for _, handle in ipairs(list) do
+    fn(handle)
+  end
+end
+
 --- Called once by the runtime.
 ---@param entry string module with main(argv)
 ---@param argv string[] with [0]
@@ -154,6 +169,7 @@ function M.start(entry, argv)
   uv.run = function()
     error("uv.run: brood runs the loop itself; just return, and it goes on while something is left to wait for", 2)
   end
+  uv.walk = walk
   fork.on_child(function()
     main, expected, ending = { ended = true }, {}, nil
     programs = setmetatable({}, { __mode = "k" }) -- the parent's

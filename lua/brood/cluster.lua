@@ -322,6 +322,9 @@ function Cluster:become(gen, first, done)
   watch.remove(self)
   self:adopt(gen)
   watch.add(self)
+  if first and first.process.post then
+    first.process:post "serve" -- before the one whose slot it gets is told to go
+  end
   local ok, err = self.sockets:grow(gen.options.workers)
   if not ok then
     log.error(("%s: %s"):format(self.name, E.text(err))) -- their share of connections goes to the other slots

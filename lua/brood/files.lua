@@ -43,10 +43,11 @@ end
 ---@param name string the first word of a command
 ---@param folder string where it is to run
 ---@param env? table<string, string|false> what its environment has that ours has not
+---@param may? fun(path: string): boolean whether who is to run it may do so: it goes on to the next one in PATH
 ---@return string? path nil where there is none
 ---@return string? why as the end of a sentence
 ---@return string? about what cannot be used
-function M.program(name, folder, env)
+function M.program(name, folder, env, may)
   local path = env and env.PATH
   if path == nil then
     path = os.getenv "PATH"
@@ -60,12 +61,19 @@ function M.program(name, folder, env)
     local how = uv.fs_stat(whole) and "cannot be run" or "is not there"
     return nil, ("names a program that %s: %s"):format(how, whole), whole
   end
+  local first
   for part in (path .. ":"):gmatch "([^:]*):" do
     local place = part == "" and "." or part
     local whole = (place:sub(1, 1) == "/" and place or folder .. "/" .. place) .. "/" .. name
     if is_program(whole) then
-      return whole
+      if not may or may(whole) then
+        return whole
+      end
+      first = first or whole
     end
+  end
+  if first then
+    return first
   end
   return nil, ("names a program that is not in PATH: '%s' (PATH is %s)"):format(name, path), name
 end

@@ -7,6 +7,7 @@ local E = require "brood.error"
 local emitter = require "brood.emitter"
 local log = require "brood.log"
 local options = require "brood.options"
+local ours = require "brood.ours"
 local quiet = require "brood.quiet"
 local server = require "brood.server"
 local task = require "brood.task"
@@ -16,6 +17,10 @@ local decode_escapes = require("brood.rules.url").decode
 local xpcall, serve, on_raise, note = xpcall, task.serve, task.on_raise, quiet.note
 
 local M = {}
+
+local function is_userdata(self)
+  return type(self) == "userdata"
+end
 
 -- ---- requests -------------------------------------------------------------------------------------------------------
 
@@ -162,6 +167,8 @@ function Request:emit(event, ...)
   events(self):emit(event, ...)
 end
 
+ours.guard(Request, "req", { "args", "body", "read", "on", "once", "off", "emit" }, is_userdata)
+
 -- ---- responses ------------------------------------------------------------------------------------------------------
 
 ---@alias brood.HeaderValue string|number|(string|number)[]|nil
@@ -184,6 +191,9 @@ local Response = core.http.response
 ---@param cb? fun(err: brood.Error?, res: brood.Response?)
 ---@return brood.Response? self, brood.Error? err
 function Response:write(chunk, cb)
+  if not is_userdata(self) then
+    error(options.no_self "res:write", 2)
+  end
   local sent, err = self:_write(chunk)
   if cb == nil then
     if sent then

@@ -33,4 +33,17 @@ function M.new(done)
   return self
 end
 
+--- Call call(item, over) for all of a list at once; done(err) with the first error when all are over.
+---@generic T
+---@param list T[]
+---@param call fun(item: T, over: fun(err: any))
+---@param done fun(err: any)
+function M.each(list, call, done)
+  local all = M.new(done)
+  for _, item in ipairs(list) do
+    call(item, all:branch())
+  end
+  all.all_begun()
+end
+
 return M

@@ -178,4 +178,12 @@ function M.decode(payload)
   return false, value
 end
 
+--- An error that came as bytes, always: one that says so where they are none.
+---@param payload string
+---@return brood.Error
+function M.decode_error(payload)
+  local ok, value = M.decode(payload)
+  return E.from(ok and value or "an error that cannot be decoded")
+end
+
 return M

@@ -4,6 +4,7 @@ local core = require "brood.core"
 local E = require "brood.error"
 local log = require "brood.log"
 local options = require "brood.options"
+local ours = require "brood.ours"
 local server = require "brood.server"
 local task = require "brood.task"
 
@@ -164,6 +165,10 @@ function Conn:ref()
   self.core:keep(true)
   return self
 end
+
+ours.guard(Conn, "conn", { "read", "write", "shutdown", "close", "chunks", "unref", "ref" }, function(self)
+  return getmetatable(self) == Conn
+end)
 
 ---@class brood.net.Options
 ---@field idle_timeout? number|string|false close a connection on which nothing moved for so long; none by default

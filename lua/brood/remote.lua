@@ -199,8 +199,7 @@ local function hear_answer(self, told)
   elseif told[2] then
     return done(nil, unpack(told, 4, 3 + told[3]))
   end
-  local ok, err = message.decode(told[3])
-  done(E.from(ok and err or "an error that cannot be decoded"))
+  done(message.decode_error(told[3]))
 end
 
 ---@private

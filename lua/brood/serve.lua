@@ -126,6 +126,7 @@ end
 ---@field max_requests? integer after so many it asks the master for a replacement
 ---@field lingers? boolean while it goes: idle connections are kept
 ---@field orphan? boolean its master is gone
+---@field on_trial? boolean all may yet go on as before: until the master says "serve" it accepts nothing
 ---@field recycle_timeout? number|false seconds that a request may take once this worker is recycled
 ---@field args? string[] of the app
 ---@field own? brood.OwnServers where the app may listen itself
@@ -289,6 +290,19 @@ local function listen_too(self, fd)
   end
 end
 
+-- It was on trial, and is one of the others now.
+local function serve_too(self)
+  self.on_trial = false
+  if self.quitting or not self.app or self.own and self.own.alone then
+    return -- (an app that listens itself does so as it likes)
+  end
+  local ok, err = self.app.server:listen { fds = self.fds }
+  if not ok then
+    log.error("cannot accept: " .. E.text(err))
+    self:leave(1) -- whoever comes next in this slot tries it again
+  end
+end
+
 -- What a worker hears itself, or the system side of it.
 local HEARD = { QUIT = true, TERM = true, INT = true, USR1 = true, TTIN = true, TTOU = true, PWR = true }
 
@@ -331,6 +345,9 @@ function M.begin(worker, fds, note, masters)
   worker.peer:handle("listen", function(_, fd)
     listen_too(self, fd)
   end)
+  worker.peer:handle("serve", function()
+    serve_too(self)
+  end)
   worker.peer:handle("look", core.listener.look)
   worker.peer:handle("reopen", function(value, fd)
     require("brood.access_log").reopen(value, fd)
@@ -368,7 +385,7 @@ function Serving:run(path, loaded, access_log)
   if ok and own and own.alone then
     ok, err = own:check(app, path)
   elseif ok then
-    ok, err = app.server:listen { fds = self.fds }
+    ok, err = app.server:listen { fds = self.on_trial and {} or self.fds }
   end
   if not ok then
     raise(err)

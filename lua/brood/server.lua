@@ -5,6 +5,7 @@ local address = require "brood.rules.address"
 local core = require "brood.core"
 local E = require "brood.error"
 local options = require "brood.options"
+local ours = require "brood.ours"
 local supervised = require "brood.supervised"
 local task = require "brood.task"
 
@@ -247,6 +248,10 @@ function Server:destroy()
   end)
   close_listeners(listeners)
 end
+
+ours.guard(Server, "server", { "listen", "address", "close", "linger", "destroy" }, function(self)
+  return type(self) == "table" and self.open_core ~= nil
+end)
 
 --- A class of servers. `open_core(self)` makes the core object when the first listener comes.
 ---@param open_core fun(self): userdata?, brood.Error?

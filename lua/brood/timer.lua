@@ -211,4 +211,14 @@ function Timer:unref()
   return self
 end
 
+--- Cancel the timer that stands in a field, if one does, and forget it.
+---@param owner table
+---@param field any
+function M.drop(owner, field)
+  if owner[field] then
+    owner[field]:cancel()
+    owner[field] = nil
+  end
+end
+
 return M

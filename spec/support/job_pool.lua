@@ -157,4 +157,65 @@ function M.turn()
   return task.run(nil, "turn", core.at_turn_end)
 end
 
+---Every event of an emitter, with the number of the job that comes first.
+---@param emitter brood.Emitter
+---@return string[]
+function M.record(emitter)
+  local list = {}
+  emitter:on("*", function(event, ...)
+    local first = ...
+    table.insert(list, type(first) == "table" and first.seq and event .. " " .. first.seq or event)
+  end)
+  return list
+end
+
+---An error as a worker sends it.
+---@param text? string
+---@param fields? table
+---@return table
+function M.fail(text, fields)
+  local err = { message = text or "bad", code = "error" }
+  for key, value in pairs(fields or {}) do
+    err[key] = value
+  end
+  return err
+end
+
+---@param jobs brood.Job[]
+---@return integer[]
+function M.seqs(jobs)
+  local list = {}
+  for i, job in ipairs(jobs) do
+    list[i] = job.seq
+  end
+  return list
+end
+
+---Have the worker run all it has, in order.
+---@param w spec.PoolWorker
+---@param order integer[] to which the jobs' numbers are added
+function M.run_all(w, order)
+  local seq = w:claim()
+  while seq do
+    table.insert(order, seq)
+    w:answer("success", seq)
+    M.turn()
+    seq = w:claim()
+  end
+end
+
+---What is logged while fn runs.
+---@param fn fun()
+---@return string[]
+function M.logged(fn)
+  local write, list = core.log.write, {}
+  core.log.write = function(level, text)
+    table.insert(list, level .. ": " .. text)
+  end
+  local ok, err = xpcall(fn, debug.traceback)
+  core.log.write = write
+  assert(ok, err)
+  return list
+end
+
 return M

@@ -1,16 +1,12 @@
+local log_to = require "spec.support.log_to"
+
 ---Nothing of what the log says while fn runs is written: it is returned.
 ---@param fn fun()
 ---@return string
 return function(fn)
-  local log, lines = require("brood.core").log, {}
-  local write = log.write
-  log.write = function(_, line)
+  local lines = {}
+  log_to(function(_, line)
     table.insert(lines, line)
-  end
-  local ok, err = pcall(fn)
-  log.write = write
-  if not ok then
-    error(err, 0)
-  end
+  end, fn)
   return table.concat(lines, "\n")
 end

@@ -1,5 +1,6 @@
 --- Masters for specs: a config and an app given as text, in a fresh directory, on port 0, with a control socket there.
 local brood = require "brood"
+local outcome_of_hup = require "spec.support.outcome"
 local s = require "spec.support"
 
 local M = {}
@@ -77,17 +78,6 @@ function Master:write(options)
   end
 end
 
-local OUTCOMES = { "reloaded in ", "the reload failed", "the reload was halted" }
-
--- How many reloads are over.
-local function outcomes(self)
-  local n, text = 0, self:log()
-  for _, outcome in ipairs(OUTCOMES) do
-    n = n + select(2, text:gsub(outcome, ""))
-  end
-  return n
-end
-
 ---HUP, and wait for its outcome. Returns whether it went well, and what the log says of it.
 ---@param options? table as for `write`, which comes first
 ---@return boolean ok, string log
@@ -96,14 +86,7 @@ function Master:hup(options)
   if options then
     self:write(options)
   end
-  local before, at = outcomes(self), #self:log()
-  self.program:kill "HUP"
-  s.wait(function()
-    return outcomes(self) > before
-  end, 15 * s.slow, function()
-    return "the outcome of a reload\n" .. self:log()
-  end)
-  local text = self:log():sub(at + 1)
+  local text = outcome_of_hup(self, 15)
   return text:find "reloaded in " ~= nil, text
 end
 

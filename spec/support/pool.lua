@@ -3,6 +3,7 @@
 local Pool = require "brood.pool"
 local s = require "spec.support"
 local supervised = require "brood.supervised"
+local uv = require "luv"
 
 -- What watches signals and orphans stays for good: no test's leak.
 supervised.adopt_orphans()
@@ -23,6 +24,37 @@ function M.new(worker, options)
   local pool = Pool.new(full)
   table.insert(made, pool)
   return pool
+end
+
+---A pool with these options and no others, that the end of the test ends.
+---@param options table
+---@return brood.Pool
+function M.of(options)
+  local pool = Pool.new(options)
+  table.insert(made, pool)
+  return pool
+end
+
+---A worker of which the data says what it does: its process dies, exits, hangs, or its job waits or fails.
+---@param job brood.WorkerJob
+---@return any
+function M.act(job)
+  local data = job.data
+  if data == "die" then
+    uv.kill(uv.os_getpid(), 9)
+  elseif data == "exit" then
+    require("brood.core").exit(3) -- os.exit is luaunit's here
+  elseif data == "hang" then
+    while true do end -- luacheck: ignore
+  elseif data == "pid" then
+    return uv.os_getpid()
+  elseif type(data) == "table" and data.sleep then
+    require("brood").sleep(data.sleep)
+    return data.value
+  elseif type(data) == "table" and data.fail then
+    error(data.fail)
+  end
+  return data
 end
 
 ---A worker file with this text.
@@ -69,6 +101,7 @@ function M.cleanup()
   for i = #made, 1, -1 do
     local pool = made[i]
     made[i] = nil
+    pool:on("job:failure", function() end)
     pool:exit()
   end
 end

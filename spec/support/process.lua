@@ -1,5 +1,6 @@
 --- Processes and groups under test, in the spec's own process. What a test leaves running is killed by `cleanup`, which
 --- is to be the suite's teardown.
+local group = require "brood.group"
 local Process = require "brood.process"
 local s = require "spec.support"
 local supervised = require "brood.supervised"
@@ -9,7 +10,7 @@ supervised.adopt_orphans()
 supervised.guard_signals()
 
 local M = {}
-local made = {}
+local made, groups = {}, {}
 
 ---A process that the end of the test ends.
 ---@param options brood.ProcessOptions
@@ -19,6 +20,15 @@ function M.new(options, inner)
   local process = Process.new(options, inner)
   table.insert(made, process)
   return process
+end
+
+---A group that the end of the test ends.
+---@param options table as of brood.group
+---@return brood.Group
+function M.group(options)
+  local self = group.new(options)
+  table.insert(groups, self)
+  return self
 end
 
 ---Record every event of an emitter: a list of its names, or of whole events if `whole` is given.
@@ -101,6 +111,11 @@ end
 
 ---KILL what still runs, and wait for it.
 function M.cleanup()
+  for i, self in ipairs(groups) do
+    groups[i] = nil
+    self:kill()
+    self:stop()
+  end
   for i = #made, 1, -1 do
     local process = made[i]
     made[i] = nil

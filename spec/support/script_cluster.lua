@@ -117,6 +117,19 @@ function M.ask(address, path)
   return answer.body, answer.status
 end
 
+---Wait until that many different workers have answered.
+---@param address string
+---@param n integer
+function M.answering(address, n)
+  local seen, count = {}, 0
+  s.wait(function()
+    local pid = M.ask(address)
+    count = count + (seen[pid] and 0 or 1)
+    seen[pid] = true
+    return count == n
+  end, 10, n .. " workers that answer")
+end
+
 ---KILL what still runs, and wait for it.
 function M.cleanup()
   for i = #made, 1, -1 do

@@ -21,6 +21,9 @@ local function listening(server)
 end
 ]]
 
+---For scripts with plain connections.
+M.NET = 'local brood, net = require "brood", require "brood.net"\nio.stdout:setvbuf "line"\n'
+
 local function sound(text, options)
   local result = s.script(text, {}, options):finish(options and options.timeout or 10)
   lu.assertEquals(result.stderr, "")
@@ -34,6 +37,16 @@ function M.prints(text, expected, options)
   local result = sound(text, options)
   lu.assertEquals(result.stdout, expected)
   lu.assertEquals(result.code, 0)
+end
+
+---`prints` for scripts that begin alike.
+---@param head string
+---@param seconds? number that they have (10)
+---@return fun(text: string, expected: string)
+function M.printer(head, seconds)
+  return function(text, expected)
+    M.prints(head .. text, expected, { timeout = seconds })
+  end
 end
 
 ---What a script printed, sorted by line: parent and child write in any order.

@@ -2,6 +2,7 @@
 --- a spec sees in which order they did, and that there never were two of one.
 local brood = require "brood"
 local master = require "spec.support.master"
+local outcome_of_hup = require "spec.support.outcome"
 local s = require "spec.support"
 local uv = require "luv"
 
@@ -146,16 +147,6 @@ function Services:becomes(name, wanted)
   return found
 end
 
-local OUTCOMES = { "reloaded in ", "the reload failed", "the reload was halted" }
-
-local function outcomes(self)
-  local n, text = 0, self:log()
-  for _, outcome in ipairs(OUTCOMES) do
-    n = n + select(2, text:gsub(outcome, ""))
-  end
-  return n
-end
-
 --- HUP, and wait for its outcome: whether it went well, and what the log says of it. A new config comes first.
 ---@param config? string
 ---@param files? table<string, string>
@@ -164,14 +155,7 @@ function Services:hup(config, files)
   if config then
     self:write(config, files)
   end
-  local before, at = outcomes(self), #self:log()
-  self.program:kill "HUP"
-  s.wait(function()
-    return outcomes(self) > before
-  end, 20 * s.slow, function()
-    return "the outcome of a reload\n" .. self:log()
-  end)
-  local text = self:log():sub(at + 1)
+  local text = outcome_of_hup(self, 20)
   return text:find "reloaded in [^\n]* new\n" ~= nil, text
 end
 

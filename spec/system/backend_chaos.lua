@@ -3,6 +3,7 @@
 ---   BROOD_CHAOS=20x5       so many seconds, with so many seeds (default 4x1)
 ---   BROOD_SEED=N           the first seed (default: by the clock); it is printed, and part of every failure's text
 -- time limit: 300 s
+local log_to = require "spec.support.log_to"
 local lu = require "luaunit"
 local b = require "spec.support.backend"
 local brood = require "brood"
@@ -29,18 +30,11 @@ end)
 
 -- The log tells of every end; a spec has no use for hundreds of them.
 local function quietly(fn)
-  local log = require("brood.core").log
-  local write = log.write
-  log.write = function(level, text)
+  log_to(function(level, text, write)
     if level == "error" then
       write(level, text)
     end
-  end
-  local ok, err = pcall(fn)
-  log.write = write
-  if not ok then
-    error(err, 0)
-  end
+  end, fn)
 end
 
 local function new_backend(run, i)

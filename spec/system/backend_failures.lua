@@ -5,14 +5,9 @@ local b = require "spec.support.backend"
 local brood = require "brood"
 local p = require "spec.support.process"
 local posix = require "brood.posix"
+local fails = require "spec.support.fails"
 local s = require "spec.support"
 local uv = require "luv"
-
-local function fails(ok, err)
-  lu.assertNil(ok)
-  lu.assertNotNil(err)
-  return err
-end
 
 -- A script that has a backend, whose program serves; it prints the program's pid and the folder.
 local SCRIPT = [[
@@ -219,6 +214,39 @@ return {
     lu.assertNotEquals(backend.pid, first)
     lu.assertEquals(again:read(), "x")
     again:close()
+  end,
+
+  ["a socket or a folder of sockets that somebody has removed: others take the place of the programs, nobody is lost"]
+      = function()
+    local backend = b.lua([[
+      require("brood.net").server(function(conn) conn:write(tostring(posix.getpid())) end):listen("unix:" .. SOCKET)
+    ]], { size = 4 })
+    assert(backend:spawn())
+    local function address()
+      return (backend:status().programs[1].address:match "^unix:(.*)")
+    end
+    local function all_answer()
+      local conns = {}
+      for i = 1, 4 do
+        conns[i] = assert(backend:connect())
+        lu.assertStrMatches(assert(conns[i]:read()), "%d+")
+      end
+      for i = 1, 4 do
+        conns[i]:close()
+      end
+      return address():match "^(.*)/"
+    end
+    local folder = all_answer()
+    assert(os.remove(address()))
+    lu.assertEquals(all_answer(), folder)
+    for _, entry in ipairs(require("brood.folder").entries(folder)) do
+      assert(os.remove(folder .. "/" .. entry.name))
+    end
+    assert(os.remove(folder))
+    local another = all_answer()
+    lu.assertNotEquals(another, folder)
+    backend:terminate()
+    lu.assertFalse(s.exists(another))
   end,
 
   ["an error that nobody waits for, nor listens to, is in the log"] = function()

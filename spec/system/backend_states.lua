@@ -8,10 +8,10 @@ local s = require "spec.support"
 
 -- It listens once it may, and ends once it may, whatever it is told but KILL.
 local PROGRAM = [[
-note("start " .. posix.getpid())
 for _, name in ipairs { "sigquit", "sigterm" } do
   on(name, function() note(name) brood.async(function() wait_for(arg[1] .. "/end") os.exit(0) end) end)
 end
+note("start " .. posix.getpid())
 wait_for(arg[1] .. "/go")
 serve()
 ]]

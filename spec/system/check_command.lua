@@ -272,6 +272,22 @@ return { app = "app.lua", user = 65534, group = 65534, listen = "127.0.0.1:0", c
     effective(files)
   end,
 
+  ["a program that the workers' user cannot execute is passed over, as exec passes it over in PATH"] = function()
+    only_root()
+    local dir = s.temp_dir()
+    s.write_file(dir .. "/private/sleep", "#!/bin/sh\n", 493)
+    local function check_with(path)
+      s.write_file(dir .. "/brood.lua", ('return { command = { "sleep", "9" }, user = 65534, listen = 0, env = '
+        .. '{ PATH = "%s" } }'):format(path))
+      local result = s.brood({ "check" }, { cwd = dir }):finish()
+      return result.code, result.stderr
+    end
+    lu.assertEquals({ check_with(dir .. "/private:/usr/bin:/bin") }, { 0, "" })
+    local code, text = check_with(dir .. "/private")
+    lu.assertEquals(code, 1)
+    lu.assertStrContains(text, "'command' cannot be executed by the user '65534'")
+  end,
+
   ["every mistake is listed, with file and line and the nearest name"] = function()
     local text = refused {
       ["brood.lua"] = [[

@@ -2,13 +2,8 @@
 local lu = require "luaunit"
 local Child = require "brood.child"
 local c = require "spec.support.child"
+local fails = require "spec.support.fails"
 local s = require "spec.support"
-
-local function fails(ok, err)
-  lu.assertNil(ok)
-  lu.assertNotNil(err)
-  return err
-end
 
 local function run(text, options)
   return Child.run(c.write(text), options)

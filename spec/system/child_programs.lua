@@ -3,13 +3,8 @@ local lu = require "luaunit"
 local c = require "spec.support.child"
 local json = require "brood.json"
 local p = require "spec.support.process"
+local fails = require "spec.support.fails"
 local s = require "spec.support"
-
-local function fails(ok, err)
-  lu.assertNil(ok)
-  lu.assertNotNil(err)
-  return err
-end
 
 local ECHO = "for value in values(): say(value)\n"
 

@@ -13,17 +13,6 @@ local function mistake(expected, ...)
   lu.assertEquals(tostring(err):gsub("^%S+:%d+: ", ""), expected)
 end
 
--- How many different workers answer.
-local function answering(address, n)
-  local seen, count = {}, 0
-  s.wait(function()
-    local pid = c.ask(address)
-    count = count + (seen[pid] and 0 or 1)
-    seen[pid] = true
-    return count == n
-  end, 10, n .. " workers that answer")
-end
-
 local SERVER = [[
 import json, os, select, socket
 server = socket.socket(fileno=3)
@@ -54,7 +43,7 @@ return {
     lu.assertTrue(cluster:start())
     lu.assertEquals({ cluster.state, #cluster.workers }, { "ready", 2 })
     local address = cluster:address()
-    answering(address, 2)
+    c.answering(address, 2)
     local pids = c.pids(cluster)
     lu.assertTrue(cluster:stop())
     lu.assertEquals({ cluster.state, #cluster.workers, cluster:address() }, { "stopped", 0 })
@@ -91,7 +80,7 @@ return {
 
   ["reuseport gives each worker a socket of its own, and none is left without a worker"] = function()
     local cluster, address = c.serve(c.APP, { listen = { address = "127.0.0.1:0", reuseport = true } })
-    answering(address, 2)
+    c.answering(address, 2)
     lu.assertTrue(cluster:scale(1))
     for _ = 1, 20 do
       lu.assertEquals(c.ask(address), tostring(cluster.workers[1].pid))
@@ -206,7 +195,7 @@ return {
     local cluster, address = c.serve(c.APP)
     lu.assertTrue(cluster:scale(4))
     lu.assertEquals(#cluster.workers, 4)
-    answering(address, 4)
+    c.answering(address, 4)
     lu.assertTrue(cluster:scale(1))
     lu.assertEquals(#cluster.workers, 1)
     lu.assertTrue(cluster:scale(0))
@@ -287,7 +276,7 @@ return {
     }
     assert(cluster:start())
     local address = cluster:address()
-    answering(address, 2)
+    c.answering(address, 2)
     local former, heard = c.pids(cluster), {}
     cluster:on("message", function(worker, value) table.insert(heard, { worker.pid, value.you_said }) end)
     cluster.workers[1]:send { word = "hello" }
@@ -296,7 +285,7 @@ return {
     lu.assertTrue(cluster:restart())
     s.gone(former)
     lu.assertTrue(cluster:scale(3))
-    answering(address, 3)
+    c.answering(address, 3)
     local pids = c.pids(cluster)
     lu.assertTrue(cluster:stop())
     s.gone(pids)

@@ -19,16 +19,6 @@ local function started(text, options)
   return cluster, (cluster:address())
 end
 
-local function answering(address, n)
-  local seen, count = {}, 0
-  s.wait(function()
-    local pid = c.ask(address)
-    count = count + (seen[pid] and 0 or 1)
-    seen[pid] = true
-    return count == n
-  end, 10, n .. " workers that answer")
-end
-
 return {
   teardown = c.cleanup,
 
@@ -41,7 +31,7 @@ return {
     assert(cluster:start())
     local address = cluster:address()
     lu.assertStrMatches(address, "127%.0%.0%.1:%d+")
-    answering(address, 2)
+    c.answering(address, 2)
     s.wait(function() return #heard == 2 end)
     lu.assertEquals(heard, { address, address })
     cluster:stop()
@@ -57,7 +47,7 @@ return {
     lu.assertTrue(cluster:restart())
     lu.assertTrue(cluster:scale(3))
     lu.assertEquals({ cluster:address() }, { address })
-    answering(address, 3)
+    c.answering(address, 3)
   end,
 
   ["several servers: each port 0 is one of its own, and a Unix socket has its mode and goes with a stop"] = function()

@@ -108,6 +108,12 @@ return {
       end
       dotted("cluster", cluster, "start", "stop", "terminate", "restart", "scale", "each", "send", "kill", "address",
         "status")
+      local net = require "brood.net"
+      local server = net.server(function() end)
+      assert(server:listen "127.0.0.1:0")
+      dotted("conn", assert(net.connect(server:address())), "read", "write", "close", "shutdown", "chunks")
+      dotted("server", server, "listen", "address", "close", "linger", "destroy")
+      server:close()
       dotted("spinner", spinner, "start", "stop", "restart", "touch", "stop_all", "get", "list")
       say((select(2, pcall(cluster.scale, cluster, "3"))))
     ]], app), { 'cluster:scale: a whole number of workers is needed, got "3"\n', "", 0 })

@@ -1,11 +1,8 @@
 --- A group keeps so many processes: started, kept, scaled and stopped.
 local lu = require "luaunit"
 local E = require "brood.error"
-local group = require "brood.group"
 local s = require "spec.support"
 local p = require "spec.support.process"
-
-local groups = {}
 
 -- A group whose members run a shell text, or what `text(member)` returns.
 local function new(text, options, process_options)
@@ -16,9 +13,7 @@ local function new(text, options, process_options)
     for name, value in pairs(process_options or {}) do more[name] = value end
     return p.sh(type(text) == "function" and text(member) or text, more)
   end
-  local self = group.new(options)
-  table.insert(groups, self)
-  return self
+  return p.group(options)
 end
 
 local function pids(self)
@@ -44,14 +39,7 @@ end
 local FAILS = { ready = { socket = "/nowhere/s" } } -- never ready: its end is a failed start
 
 return {
-  teardown = function()
-    for i, self in ipairs(groups) do
-      self:kill()
-      self:stop()
-      groups[i] = nil
-    end
-    p.cleanup()
-  end,
+  teardown = p.cleanup,
 
   ["start starts all of them, stop leaves none"] = function()
     local self = new("exec sleep 60", { size = 3 })

@@ -1,10 +1,8 @@
 --- A roll of a group: every member replaced, the new one first.
 local lu = require "luaunit"
-local group = require "brood.group"
 local s = require "spec.support"
 local p = require "spec.support.process"
 
-local groups = {}
 local NEVER = { ready = { socket = "/nowhere/s" } }
 
 local function good()
@@ -30,8 +28,7 @@ end
 local function running(size, options)
   options = options or {}
   options.name, options.size, options.make = "test", size, good
-  local self = group.new(options)
-  table.insert(groups, self)
+  local self = p.group(options)
   assert(self:start())
   return self
 end
@@ -56,14 +53,7 @@ local function roll(self)
 end
 
 return {
-  teardown = function()
-    for i, self in ipairs(groups) do
-      self:kill()
-      self:stop()
-      groups[i] = nil
-    end
-    p.cleanup()
-  end,
+  teardown = p.cleanup,
 
   ["every member is replaced, and never fewer serve than before"] = function()
     local self = running(3)

@@ -202,6 +202,17 @@ return {
     master:noted "bad signal false false"
   end,
 
+  ["a worker that is not forked yet takes no signal and no message, which is no mistake"] = function()
+    local master = masters.start { workers = 1, config = [[
+      before_fork = function(m, w)
+        local _, kill_err = w:kill()
+        local sent, send_err = w:send "early"
+        note("not yet", kill_err.code, tostring(sent), send_err.code, tostring(kill_err))
+      end]] }
+    master:noted "not yet stopped nil stopped this worker is not forked yet"
+    lu.assertEquals(#master:ready(1), 1)
+  end,
+
   ["worker:user gives up root in after_fork, and refuses to in the master"] = function()
     if require("brood.posix").getuid() ~= 0 then
       lu.skip "only root can give up root"

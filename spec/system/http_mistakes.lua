@@ -50,6 +50,11 @@ return {
       listener = { 'req:on("close")', "the listener of 'close' must be a function, got nil" },
       event = { "req:once(print)", "the event must be a string, got function" },
       dot = { 'res.finish("x")', "res:finish: call it with a colon" },
+      write_dot = { 'res.write("x")', "res:write: call it with a colon" },
+      args_dot = { "req.args()", "req:args: call it with a colon" },
+      body_dot = { "req.body()", "req:body: call it with a colon" },
+      read_dot = { "req.read(print)", "req:read: call it with a colon" },
+      on_dot = { 'req.on("close", print)', "req:on: call it with a colon" },
     }
     local lines = {}
     for name, case in pairs(cases) do

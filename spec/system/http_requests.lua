@@ -3,9 +3,7 @@ local scripts = require "spec.support.scripts"
 
 local HEAD = 'local brood, http, net = require "brood", require "brood.http", require "brood.net"\n'
 
-local function prints(text, expected)
-  scripts.prints(HEAD .. text, expected, { timeout = 20 })
-end
+local prints = scripts.printer(HEAD, 20)
 
 return {
   ["get and request return status, headers and body, waiting or by callback"] = function()

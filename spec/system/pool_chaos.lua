@@ -3,6 +3,7 @@
 ---   BROOD_CHAOS=20000x20   so many jobs, with so many seeds (default 2000x2)
 ---   BROOD_SEED=N           the first seed (default 1); it is part of every failure's text
 -- time limit: 120 s
+local log_to = require "spec.support.log_to"
 local lu = require "luaunit"
 local chaos = require "spec.support.chaos"
 local s = require "spec.support"
@@ -13,18 +14,11 @@ local first = tonumber(os.getenv "BROOD_SEED") or 1
 
 -- The log tells of every end; a spec has no use for hundreds of them.
 local function quietly(fn)
-  local log = require("brood.core").log
-  local write = log.write
-  log.write = function(level, text)
+  log_to(function(level, text, write)
     if level == "error" and not text:find "failed" and not text:find "worker %d" then
       write(level, text)
     end
-  end
-  local ok, err = pcall(fn)
-  log.write = write
-  if not ok then
-    error(err, 0)
-  end
+  end, fn)
 end
 
 local function survive(seed, count, options, ...)

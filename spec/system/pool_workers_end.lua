@@ -330,6 +330,33 @@ return {
     lu.assertEquals(pool:run(3), 3)
   end,
 
+  ["where one worker can start, jobs do not fail because others beside it cannot"] = function()
+    local place = s.temp_dir() .. "/one"
+    local pool = p.new(p.file(([[
+      local place = %q
+      assert(require("luv").fs_mkdir(place, 448), "there is one already")
+      return function(job)
+        brood.sleep(0.02)
+        require("luv").fs_rmdir(place)
+        return job.data
+      end]]):format(place)), { max_processes = 3, max_jobs_per_process = 1 })
+    pool:on("error", function() end)
+    local list = {}
+    for i = 1, 30 do list[i] = i end
+    lu.assertEquals(p.all(pool, list), list)
+  end,
+
+  ["workers that end before they begin with any job do not keep those that wait waiting"] = function()
+    local pool = p.new(p.file [[
+      require("luv").new_timer():start(0, 0, function() require("brood.core").exit(3) end)
+      return function() end]])
+    local errors = p.record(pool, { "error" }, tostring)
+    local _, err = pool:run(1)
+    lu.assertEquals(err.code, "faulted")
+    lu.assertStrMatches(err.message, ".*ended with status 3 before it had begun with a job")
+    lu.assertEquals(errors, { { "error", "worker 1 ended with status 3 before it had begun with a job" } })
+  end,
+
   ["a script that is told to end leaves no worker, though a job would run for ever: after a while, or told again"] =
   function()
     for _, again in ipairs { true, false } do

@@ -25,6 +25,10 @@ return {
     lu.assertEquals(Process.run({ "true" }), { code = 0, stdout = "", stderr = "" })
   end,
 
+  ["a command among the options is told where it belongs"] = function()
+    raises("the command is the first argument", { command = { "true" } })
+  end,
+
   ["with a callback it returns at once"] = function()
     local got
     lu.assertNil(Process.run({ "echo", "x" }, function(err, result) got = { err, result } end))

@@ -84,6 +84,32 @@ T["a reload that fails leaves routes and backends as they are"] = function()
   master:finish()
 end
 
+T["while a reload is tried, no new worker of the proxy answers; when it is made, they do"] = function()
+  local master = start { config = config "a" }
+  local pid, before = pid_of(master:ask "/"), #master:log()
+  local wait_for = "while not require('luv').fs_stat '%s/go' do require('brood').sleep(0.005) end\n%s"
+  local function begin(app)
+    app = wait_for:format(master.dir, app)
+    master:write(proxy.complete { config = config "a", routes = '["/x"] = "one"', app = app })
+    master.program:kill "HUP"
+    s.wait(function() return master:log():find("proxy: worker %d+ %(pid %d+%) is ready", before) end, 5 * s.slow)
+    for _ = 1, 30 do
+      lu.assertEquals(pid_of(master:ask "/"), pid)
+    end
+    s.write_file(master.dir .. "/go", "")
+  end
+  begin "error 'no'"
+  s.wait(function() return master:log():find("the reload failed", before, true) end, 5 * s.slow)
+  lu.assertEquals(pid_of(master:ask "/"), pid)
+  os.remove(master.dir .. "/go")
+  before = #master:log()
+  begin "return function() end"
+  s.wait(function() return master:log():find("reloaded in ", before, true) end, 5 * s.slow)
+  s.wait(function() return master:ask("/").status == 404 end, 5 * s.slow)
+  lu.assertEquals(pid_of(master:ask "/x"), pid)
+  master:finish()
+end
+
 T["a proxy comes with a reload, and goes with one"] = function()
   local master = require("spec.support.master").start { files = { ["one.lua"] = ONE } }
   master:address()

@@ -29,6 +29,20 @@ local function refused(bytes, expected, close)
   return response
 end
 
+-- A byte at a time, until there is an answer.
+local function drips(client)
+  local response
+  require("brood").async(function()
+    response = client:response()
+  end)
+  return s.wait(function()
+    if not response then
+      client:send "x"
+    end
+    return response
+  end, 20 * s.slow)
+end
+
 return {
   ["nobody listens: 502, and that nothing was sent"] = function()
     local address, program = r.front("unix:" .. s.temp_dir() .. "/nobody")
@@ -246,33 +260,14 @@ return {
   ["a body that drips is not forwarded for ever: 408, and the server behind is let go of"] = function()
     local client, up = asked("timeout = false", r.head("POST", "/", "Content-Length: 100000\r\n"),
       "{ body_timeout = 0.1 }")
-    local response
-    require("brood").async(function()
-      response = client:response()
-    end)
-    s.wait(function()
-      if not response then
-        client:send "x"
-      end
-      return response
-    end, 20 * s.slow)
-    lu.assertEquals(response.status, 408)
+    lu.assertEquals(drips(client).status, 408)
     up:receive_all()
   end,
 
   ["where its server is the request's alone, a body has to come on after body_timeout already"] = function()
     local client, up = asked("timeout = false, keep = false", r.head("POST", "/", "Content-Length: 100000\r\n"),
       "{ body_timeout = 0.5 }")
-    local response
-    require("brood").async(function()
-      response = client:response()
-    end)
-    local seconds = s.timed(s.wait, function()
-      if not response then
-        client:send "x"
-      end
-      return response
-    end, 20 * s.slow)
+    local seconds, response = s.timed(drips, client)
     lu.assertEquals(response.status, 408)
     lu.assertTrue(seconds >= 0.5 and seconds < 4 * s.slow, seconds)
     up:receive_all()

@@ -173,6 +173,16 @@ stack traceback:
     end
   end,
 
+  ["in a folder that has been removed each command says so in one line"] = function()
+    local dir = s.temp_dir()
+    for _, args in ipairs { "run " .. dir .. "/brood.lua", "-s app.lua", "check", "init" } do
+      local script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" ' .. args
+      local result = s.start({ "/bin/sh", "-c", script, s.binary }, { cwd = dir }):finish()
+      lu.assertEquals({ result.code, result.stdout, result.stderr },
+        { 1, "", "brood: working directory: No such file or directory\n" }, args)
+    end
+  end,
+
   ["a bare word that is neither a command nor a config is wrong usage"] = function()
     local dir = s.temp_dir()
     local code, said = refused({ "frobnicate" }, { cwd = dir })

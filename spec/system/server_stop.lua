@@ -5,9 +5,7 @@ local scripts = require "spec.support.scripts"
 
 local HEAD = 'local brood = require "brood"\n' .. scripts.SERVERS
 
-local function prints(text, expected)
-  scripts.prints(HEAD .. text, expected)
-end
+local prints = scripts.printer(HEAD)
 
 return {
   ["a second close waits for what the first waits for"] = function()

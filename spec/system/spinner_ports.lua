@@ -16,6 +16,15 @@ local function listen_on(port)
   return tcp
 end
 
+-- It notes its port in that file first.
+local function noting(path, text)
+  return sp.server(([[
+    local file = io.open(%q, "a")
+    file:write(where, "\n")
+    file:close()
+  ]]):format(path) .. text)
+end
+
 return {
   teardown = sp.cleanup,
 
@@ -88,13 +97,10 @@ return {
     local spinner = sp.new { ports = range }
     local path, lines = sp.journal()
     -- It tells its port, and tries to bind it once it was told to; a program that cannot goes on all the same.
-    local command = sp.server(([[
-      local file = io.open(%q, "a")
-      file:write(where, "\n")
-      file:close()
+    local command = noting(path, ([[
       while not io.open(%q) do brood.sleep(0.005) end
       if not pcall(listen) then brood.sleep(60) end
-    ]]):format(path, path .. ".go"))
+    ]]):format(path .. ".go"))
     local call = p.call(spinner, "start", { name = "x", command = command })
     s.wait(function() return lines()[1] end)
     local stranger = listen_on(tonumber(lines()[1]))
@@ -180,13 +186,10 @@ return {
     local range = sp.ports(60, 3) -- nobody has had them before: nothing is left on them
     local spinner = sp.new { ports = range }
     local path, lines = sp.journal()
-    local command = sp.server(([[
-      local file = io.open(%q, "a")
-      file:write(where, "\n")
-      file:close()
+    local command = noting(path, ([[
       if not io.open(%q) then os.exit(1) end
       listen()
-    ]]):format(path, path .. ".mended"))
+    ]]):format(path .. ".mended"))
     local _, err = spinner:start { name = "x", command = command, attempts = 2 }
     lu.assertEquals(err.code, "exit")
     s.write_file(path .. ".mended", "")

@@ -9,9 +9,7 @@ local function run(text, args, options)
   return s.script(HEAD .. text, args, options):finish(10)
 end
 
-local function prints(text, expected)
-  scripts.prints(HEAD .. text, expected)
-end
+local prints = scripts.printer(HEAD)
 
 local function cannot_wait(why)
   return ("brood.sleep cannot wait here: %s; call it with a callback, or inside brood.async(function() ... end)\n")
@@ -154,6 +152,31 @@ return {
     ]]
     lu.assertEquals(result.stdout, "y\n\n")
     lu.assertEquals(result.stderr, "")
+  end,
+
+  ["uv.walk meets the handles of Lua that are open, a parent's not in its child, and may close them"] = function()
+    prints([[
+      local posix = require "brood.posix"
+      local timer, closing, idle = uv.new_timer(), uv.new_timer(), uv.new_idle()
+      closing:close()
+      timer:start(60000, 0, print)
+      local function meet(who)
+        uv.walk(function(handle)
+          print(who, handle == timer and "timer" or handle == idle and "idle" or tostring(handle))
+        end)
+      end
+      io.stdout:setvbuf "line"
+      local pid = posix.fork()
+      if pid == 0 then
+        meet "child"
+        os.exit(0)
+      end
+      posix.waitpid(pid)
+      idle:close()
+      meet "parent"
+      uv.walk(uv.close)
+      meet "nobody"
+    ]], "parent\ttimer\n")
   end,
 
   ["a failed task that is waited for later does not fail the script, however late"] = function()

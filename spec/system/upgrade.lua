@@ -186,6 +186,22 @@ return {
     s.gone({ new }, 10)
   end,
 
+  ["a directory of the start that has been removed keeps nobody from an upgrade, twice in a row"] = function()
+    local gone = s.temp_dir() .. "/gone"
+    assert(uv.fs_mkdir(gone, 493))
+    local m = upgrade.start { workers = 1, cwd = gone }
+    local pid = m:pid()
+    assert(uv.fs_rmdir(gone))
+    for _ = 1, 2 do
+      local new = m:upgrade()
+      m:finish(pid)
+      pid = new
+    end
+    lu.assertEquals(m:get().status, 200)
+    lu.assertStrContains(m:log(), "/gone is gone, where brood was started: the new master is started in /")
+    m:finish(pid)
+  end,
+
   ["neither workers nor what hooks start see the variables of an upgrade"] = function()
     local m = start {
       app = [[

@@ -64,6 +64,16 @@ local function replaced_by(text, mode)
   end
 end
 
+-- An upgrade whose new master waits in its on_start until there is the file "go".
+local function hold(m, old)
+  rewrite(m, "pidfile =", [[on_start = function()
+    note 'held'
+    while not require("luv").fs_stat(here .. "/go") do brood.sleep(0.01) end
+  end, pidfile =]])
+  m:signal(old, "USR2")
+  m:noted "(held)"
+end
+
 return {
   ["a new program that may not be executed"] = function()
     local m, mend = replaced_by("#!/bin/sh\n", 420)
@@ -217,12 +227,7 @@ return {
   ["QUIT to the old master while the new one starts is obeyed once that one serves"] = function()
     local m = start()
     local old = m:pid()
-    rewrite(m, "pidfile =", [[on_start = function()
-      note 'held'
-      while not require("luv").fs_stat(here .. "/go") do brood.sleep(0.01) end
-    end, pidfile =]])
-    m:signal(old, "USR2")
-    m:noted "(held)"
+    hold(m, old)
     m:signal(old, "QUIT")
     m:logged "QUIT: obeyed once the new master serves"
     lu.assertEquals(m:who_answers(10), { [old] = true })
@@ -251,12 +256,7 @@ return {
   ["an old master that is killed while the new one starts leaves the service to that"] = function()
     local m = start()
     local old = m:pid()
-    rewrite(m, "pidfile =", [[on_start = function()
-      note 'held'
-      while not require("luv").fs_stat(here .. "/go") do brood.sleep(0.01) end
-    end, pidfile =]])
-    m:signal(old, "USR2")
-    m:noted "(held)"
+    hold(m, old)
     local new = tonumber(m:log():match ".*the new master is [^\n]* %(pid (%d+)%)")
     table.insert(m.masters, new)
     m:signal(old, "KILL")

@@ -86,6 +86,17 @@ function T.test_what_comes_later_is_refused_as_not_available_yet()
   refused("-q status", "command 'status' is not available yet")
 end
 
+function T.test_a_command_of_a_later_version_is_refused_with_what_does_it_until_then()
+  refused("stop", "command 'stop' is not available yet: send QUIT to the master, or POST /stop to its control socket")
+  refused("help start", "command 'start' is not available yet: `brood run` starts a master")
+  refused("version", "unknown command 'version', and there is no config of that name (did you mean '--version'?)")
+end
+
+function T.test_a_mistyped_part_of_a_key_is_refused_with_the_nearest_one()
+  refused("help config listen.mod", "unknown key 'listen.mod' (did you mean 'listen.mode'?)")
+  refused("help config listen.frobnicate", "unknown key 'listen.frobnicate'")
+end
+
 function T.test_check_takes_the_options_of_run()
   lu.assertEquals(read "check", { command = "check" })
   lu.assertEquals(read "check x.lua", { command = "check", config = "x.lua" })

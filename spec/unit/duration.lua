@@ -73,9 +73,6 @@ function T.test_what_is_printed_reads_back_as_the_same()
     local text = d.format_size(bytes)
     lu.assertEquals(d.parse_size(tonumber(text) or text), bytes, text)
   end
-  for _, mode in ipairs { 0, 18, 438, 511, 1023 } do
-    lu.assertEquals(d.parse_mode(d.format_mode(mode)), mode)
-  end
 end
 
 function T.test_printed_amounts_are_short_and_false_is_off()
@@ -86,8 +83,6 @@ function T.test_printed_amounts_are_short_and_false_is_off()
   lu.assertEquals(d.format_duration(false), "off")
   lu.assertEquals(d.format_size(10485760), "10m")
   lu.assertEquals(d.format_size(false), "off")
-  lu.assertEquals(d.format_mode(438), "0666")
-  lu.assertEquals(d.format_mode(18), "0022")
 end
 
 return T

@@ -28,4 +28,19 @@ function T.test_without_branches_it_is_over_when_all_have_begun()
   lu.assertTrue(over)
 end
 
+function T.test_all_of_a_list_are_begun_before_it_can_be_over()
+  local told = {}
+  join.each({ "a", "b" }, function(item, over)
+    told[#told + 1] = item
+    over(item == "b" and "b broke" or nil)
+  end, function(err)
+    told[#told + 1] = err
+  end)
+  lu.assertEquals(told, { "a", "b", "b broke" })
+  join.each({}, lu.fail, function(err)
+    told = err
+  end)
+  lu.assertNil(told)
+end
+
 return T

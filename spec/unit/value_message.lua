@@ -102,4 +102,12 @@ T["an error table keeps all of it that can be sent"] = function()
   lu.assertEquals(plain.message, "text")
 end
 
+T["an error that came as bytes is an error, whatever came"] = function()
+  local err = message.decode_error(message.encode_error { message = "broken", code = "exit", errno = 2 })
+  lu.assertEquals({ err.message, err.code, err.errno, tostring(err) }, { "broken", "exit", 2, "broken" })
+  for _, bytes in ipairs { "\1\1", "" } do
+    lu.assertEquals(message.decode_error(bytes).message, "an error that cannot be decoded")
+  end
+end
+
 return T

@@ -278,7 +278,7 @@ end
 local function one_round(self)
   local one = self.queue.count > 0 and free_one(self)
   while one do
-    if one:is_dying() then
+    if one:is_dying() or one:is_lost() then
       Lease.suspect(one, self.heard_programs, function() end)
     else
       local ticket = self.queue:take()
@@ -306,10 +306,7 @@ local function finish(self)
     end
   end
   if next(self.slots) == nil then
-    if self.retry then
-      self.retry:cancel()
-      self.retry = nil
-    end
+    timer.drop(self, "retry")
     local closers = self.closers
     self.closers = {}
     answer(closers)

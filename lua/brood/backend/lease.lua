@@ -51,10 +51,10 @@ function Lease:release()
   end
 end
 
--- Whether it still listens. found(boolean).
+-- Whether it still listens, where it can be found. found(boolean).
 local function look(program, found)
   if program.place then
-    return found(unix_listeners.listens(program.place.path))
+    return found(not program:is_lost() and unix_listeners.listens(program.place.path))
   end
   local host, port = program.address:match "^%[?([^%]]*)%]?:(%d+)$"
   listening.answers(host, tonumber(port), found)
@@ -70,6 +70,11 @@ local function settle_suspect(program, heard)
       local used = program.failed_somebody
       program.failed_somebody = nil
       return heard.spared(program, used)
+    end
+    if program:is_lost() and unix_listeners.listens(program.place.path) then
+      log.warn(("%s cannot be reached, somebody has removed its socket: another one takes its place")
+        :format(program.name))
+      return program:terminate()
     end
     log.warn(("%s does not listen any more, but runs: KILL"):format(program.name))
     program:kill()

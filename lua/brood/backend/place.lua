@@ -101,8 +101,11 @@ local function remove_home(self)
 end
 
 local function open_home()
-  if home then
+  if home and uv.fs_lstat(home.dir) then
     return home
+  elseif home then -- somebody has cleared it away, as what clears /tmp does
+    home.lock:close()
+    home = nil
   end
   local found, err
   for _, base in ipairs(bases()) do

@@ -11,6 +11,7 @@ local Process = require "brood.process"
 local signals = require "brood.signals"
 local tail = require "brood.backend.tail"
 local timer = require "brood.timer"
+local uv = require "luv"
 
 local M = {}
 
@@ -209,6 +210,12 @@ function Program:is_dying()
   end
   return state == "Z" or state == "X" or bit.band(tonumber(flags), EXITING) ~= 0
     or bit.band(tonumber(signals_to_come), KILLED) ~= 0
+end
+
+--- Whether it cannot be found any more: somebody has removed its socket, as what clears /tmp does.
+---@return boolean
+function Program:is_lost()
+  return self.place ~= nil and uv.fs_stat(self.place.path) == nil
 end
 
 ---@private

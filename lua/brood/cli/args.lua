@@ -83,7 +83,8 @@ local function help_config(argv)
     return { command = "help", topic = "config", markdown = true }
   elseif key and not require("brood.cli.help").text("config", key) then
     local schema_keys, nearest = require "brood.rules.schema_keys", require "brood.rules.nearest"
-    local meant = schema_keys.called_elsewhere[key] or require("brood.cli.reference").inside(key)
+    local reference = require "brood.cli.reference"
+    local meant = schema_keys.called_elsewhere[key] or reference.inside(key) or reference.nearest_part(key)
       or nearest.find(key, schema_keys.order)
     refuse("config", "unknown key '%s'%s", key, nearest.hint(meant))
   end
@@ -104,7 +105,7 @@ local function help(argv)
   if texts.text(topic) then
     return { command = "help", topic = topic }
   elseif usage.later[topic] then
-    usage.not_yet("brood", ("command '%s'"):format(topic))
+    usage.not_yet(topic)
   end
   local nearest = require "brood.rules.nearest"
   return refuse("brood", "unknown command '%s'%s", topic, nearest.hint(nearest.find(topic, texts.topics)))

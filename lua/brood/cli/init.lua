@@ -8,6 +8,9 @@ local arguments = lazy.passing "brood.cli.args"
 -- A command's room has its name, but for the one whose name this file has.
 local rooms = { init = "starter" }
 
+-- Those whose paths are relative to the working directory.
+local placed = { run = true, check = true, init = true }
+
 --- Called once, as the main task.
 ---@param argv string[] with [0]
 ---@return integer? status
@@ -21,6 +24,11 @@ function M.main(argv)
     return status
   elseif parsed.command == "exec" then
     return require("brood.cli.exec").main(parsed.script, parsed.args)
+  end
+  local cwd, err = require("brood.core").cwd()
+  if not cwd and placed[parsed.command] then
+    io.stderr:write("brood: ", err.message, "\n")
+    return 1
   end
   return require("brood.cli." .. (rooms[parsed.command] or parsed.command)).main(parsed)
 end

@@ -139,15 +139,19 @@ local function groups_of(user, group)
   return set
 end
 
--- Workers load it, or execute it, when they are somebody else already.
-function Look:usable(key, path, config, wanted)
+-- What keeps workers from loading it, or executing it, when they are somebody else already; and the mode of that.
+function Look:obstacle(key, path, config, wanted)
   local may = self.rights.may
   local user = config.user ~= nil and may.SETUID and may.SETGID and core.privileges.lookup_user(config.user)
   if not user or key == "app" and config.preload then
-    return
+    return nil
   end
   local group = config.group ~= nil and core.privileges.lookup_group(config.group) or nil
-  local at, mode = barrier(uv.fs_realpath(path) or path, user, groups_of(user, group), wanted)
+  return barrier(uv.fs_realpath(path) or path, user, groups_of(user, group), wanted)
+end
+
+function Look:usable(key, path, config, wanted)
+  local at, mode = self:obstacle(key, path, config, wanted)
   if at then
     self:complain(key, nil, "cannot be %s by the user '%s': %s has mode %04o", wanted == READ and "read" or "executed",
       tostring(config.user), at, bit.band(mode, 4095))
@@ -174,20 +178,21 @@ function Look:script(key, path, config)
   self:usable(key, path, config, READ)
 end
 
-function Look:program(key, command, folder, env)
-  local found, why, about = files.program(command[1], folder, env)
+-- Who runs it has the `user` of this config, if one is given: then that user must be able to.
+function Look:program(key, command, folder, env, config)
+  local found, why, about = files.program(command[1], folder, env, config and function(path)
+    return not self:obstacle(key, path, config, ENTER)
+  end)
   if not found then
     self:complain(key, about, "%s", why)
+  elseif config then
+    self:usable(key, found, config, ENTER)
   end
-  return found
 end
 
 -- Workers that are programs.
 function Look:command(config, whole)
-  local path = self:program("command", config.command, whole.working_directory or ".", whole.env or {})
-  if path then
-    self:usable("command", path, whole, ENTER)
-  end
+  self:program("command", config.command, whole.working_directory or ".", whole.env or {}, whole)
   local hooks = whole.hooks or whole
   for _, advice in ipairs(programs.advice(whole, hooks.after_fork)) do
     self:note(advice.key, "%s", advice.text)
@@ -202,10 +207,8 @@ function Look:service(service, whole)
   if service.script then
     self:script("script", service.script, service)
   elseif service.command then
-    local path = self:program("command", service.command, service.cwd or whole.working_directory or ".", service.env)
-    if path then
-      self:usable("command", path, service, ENTER)
-    end
+    local folder = service.cwd or whole.working_directory or "."
+    self:program("command", service.command, folder, service.env, service)
   end
   for _, key in ipairs { "stdout", "stderr" } do
     if type(service[key]) == "string" then

@@ -107,6 +107,16 @@ function M.inside(name)
   end
 end
 
+--- What a mistyped part of a key ("listen.mod") may have meant.
+---@param name string
+---@return string? key
+function M.nearest_part(name)
+  local top, field = name:match "^([%w_]+)%.([%w_]+)$"
+  local key = top and keys.fields[top]
+  local meant = key and require("brood.rules.nearest").find(field, names_of(key))
+  return meant and top .. "." .. meant or nil
+end
+
 --- All keys, those that are not available yet at the end.
 ---@return string
 function M.all()

@@ -14,22 +14,37 @@ function M.refuse(of, fmt, ...)
 end
 local refuse = M.refuse
 
---- Commands of later versions, which are refused by name.
----@type table<string, boolean>
-M.later = {}
-for name in ([[status reload restart scale start stop quit terminate upgrade logs top eval]]):gmatch("%l+") do
-  M.later[name] = true
-end
+-- Where a master tells of itself.
+local STATUS = "GET /status on the control socket of the master tells what runs"
+
+--- Commands of later versions, which are refused by name, each with what does it until then.
+---@type table<string, string>
+M.later = {
+  status = STATUS,
+  top = STATUS,
+  reload = "send HUP to the master, or POST /reload to its control socket",
+  restart = "send HUP to the master, or POST /reload to its control socket",
+  scale = "send TTIN or TTOU to the master, or POST /scale to its control socket",
+  start = "`brood run` starts a master, `brood run -D` in the background",
+  stop = "send QUIT to the master, or POST /stop to its control socket",
+  quit = "send QUIT to the master, or POST /stop to its control socket",
+  terminate = "send TERM to the master, or POST /terminate to its control socket",
+  upgrade = "send USR2 to the master, or POST /upgrade to its control socket",
+  logs = "the log goes to stderr, or to the file of `stderr_path`",
+  eval = "`brood exec SCRIPT` runs a script",
+}
 local later = M.later
+
+-- What other programs have as a command, and here is an option.
+local OPTIONS = { version = "--version" }
 
 -- The commands there are. Suggestions name these alone.
 local commands = { "run", "exec", "check", "init", "help" }
 
---- Give up on what a later version can do.
----@param of string
----@param what string
-function M.not_yet(of, what)
-  refuse(of, "%s is not available yet", what)
+--- Give up on a command that a later version has.
+---@param name string one of `later`
+function M.not_yet(name)
+  refuse("brood", "command '%s' is not available yet: %s", name, later[name])
 end
 local not_yet = M.not_yet
 
@@ -55,13 +70,14 @@ end
 ---@param word string
 function M.check_command(word)
   if later[word] then
-    not_yet("brood", ("command '%s'"):format(word))
+    not_yet(word)
   end
   local meant, hint = suspicious(word)
   if meant then
     refuse("brood", "unknown command '%s'%s; a config of that name is ./%s", word, hint, word)
   elseif meant == false and not require("luv").fs_stat(word) then
-    refuse("brood", "unknown command '%s', and there is no config of that name", word)
+    local option = OPTIONS[word] and (" (did you mean '%s'?)"):format(OPTIONS[word]) or ""
+    refuse("brood", "unknown command '%s', and there is no config of that name%s", word, option)
   end
 end
 

@@ -162,10 +162,7 @@ end
 --- Nobody is to connect any more.
 function Door:release()
   self.listeners:close()
-  if self.held then
-    self.held:cancel()
-    self.held = nil
-  end
+  timer.drop(self, "held")
 end
 
 --- The process ends.

@@ -36,7 +36,7 @@ local function prepare(self, member, inner)
   local serving = serve.begin(inner, member.fds, notes, masters_signals(self.master))
   local o = member.generation.options
   serving.patience, serving.recycle_timeout, serving.args = o.graceful_timeout, o.recycle_timeout, o.args
-  serving.max_requests = member.limit
+  serving.max_requests, serving.on_trial = member.limit, member.tentative
   if self.door then
     own.begin(serving, o.listen == nil)
   end

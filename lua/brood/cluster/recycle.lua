@@ -196,20 +196,14 @@ end
 --- A worker has ended.
 ---@param member brood.Member
 function Recycler:ended(member)
-  if self.timers[member] then
-    self.timers[member]:cancel()
-    self.timers[member] = nil
-  end
+  timer.drop(self.timers, member)
   self:go_on() -- there may be room in its slot now
 end
 
 --- The cluster has stopped.
 function Recycler:forget()
   for _, name in ipairs { "looking", "waiting" } do
-    if self[name] then
-      self[name]:cancel()
-      self[name] = nil
-    end
+    timer.drop(self, name)
   end
   self.due, self.measured = {}, {}
 end

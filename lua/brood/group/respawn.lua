@@ -94,10 +94,7 @@ end
 ---@param slot integer
 function M.forget(self, slot)
   self.failures[slot], self.given_up[slot], self.failing[slot], self.troubles[slot] = nil, nil, nil, nil
-  if self.retries[slot] then
-    self.retries[slot]:cancel()
-    self.retries[slot] = nil
-  end
+  timer.drop(self.retries, slot)
   take_waiting(self, slot)()
 end
 

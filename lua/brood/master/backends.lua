@@ -10,8 +10,10 @@ local join = require "brood.join"
 local kinds = require "brood.rules.kinds"
 local log = require "brood.log"
 local merged = require "brood.rules.merged"
+local same = require "brood.rules.same"
 local timer = require "brood.timer"
 local unhooked = require "brood.rules.unhooked"
+local without = require "brood.rules.without"
 
 local QUICK = 2 -- seconds that a program has after TERM when all must go
 
@@ -118,11 +120,9 @@ end
 ---@param done fun()
 function Backends:stop(deadline, done)
   self.stopping = true
-  local all = join.new(done)
-  for _, one in ipairs(every(self)) do
-    finish(one, deadline, all:branch())
-  end
-  all.all_begun()
+  join.each(every(self), function(one, over)
+    finish(one, deadline, over)
+  end, done)
 end
 
 --- They end now, whatever they are doing.
@@ -142,14 +142,6 @@ function Backends:hurry()
   end
 end
 
-local function without(list, unwanted)
-  local rest = {}
-  for _, item in ipairs(list) do
-    rest[#rest + 1] = item ~= unwanted and item or nil
-  end
-  return rest
-end
-
 -- It is in no config any more: it ends once begun, and is known until then to those who still lead to it.
 local function leave(self, one, when)
   table.insert(self.leaving, one)
@@ -163,23 +155,6 @@ end
 
 local function at_once(begin)
   begin()
-end
-
-local function same(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then
-    return a == b
-  end
-  for key, value in pairs(a) do
-    if not same(value, b[key]) then
-      return false
-    end
-  end
-  for key in pairs(b) do
-    if a[key] == nil then
-      return false
-    end
-  end
-  return true
 end
 
 --- What a reload does to them: what is as before goes on. `old_workers(fn)` calls fn once the workers are gone that

@@ -67,14 +67,6 @@ local function named(web, err)
   return E.new(err.code, "%s: %s", web.name, (err.message:gsub("not found:\n\tno .*$", "not found")))
 end
 
-local function each(list, call, done)
-  local all = join.new(done)
-  for _, item in ipairs(list) do
-    call(item, all:branch())
-  end
-  all.all_begun()
-end
-
 -- The clusters that are the proxy, or those that are not: it leads to the others, and ends before them.
 local function those(list, of_proxy)
   local found = {}
@@ -88,7 +80,7 @@ end
 local function bound(master, list)
   local left = deadline(master) - clock.now()
   return left < math.huge and timer.after(math.max(0, left), function()
-    each(list, function(web, over)
+    join.each(list, function(web, over)
       web:terminate(over)
     end, function() end)
   end)
@@ -100,7 +92,7 @@ local function of_clusters(title, of_proxy)
     title = title,
     -- All at once; one that cannot start ends the others as well, however far they are.
     start = function(master, done, fail)
-      each(those(master.order, of_proxy), function(web, over)
+      join.each(those(master.order, of_proxy), function(web, over)
         web:start(function(err)
           if err then
             fail(named(web, err))
@@ -116,7 +108,7 @@ local function of_clusters(title, of_proxy)
         master.listeners:close() -- those of the proxy are closed already
         limit = master.proxy and bound(master, list)
       end
-      each(list, function(web, over)
+      join.each(list, function(web, over)
         if master.ending == "terminate" and not web.hurried then
           return web:terminate(over)
         end
@@ -129,7 +121,7 @@ local function of_clusters(title, of_proxy)
       end)
     end,
     hurry = function(master)
-      each(those(clusters.every(master), of_proxy), function(web, over)
+      join.each(those(clusters.every(master), of_proxy), function(web, over)
         web:terminate(over)
       end, function() end)
     end,

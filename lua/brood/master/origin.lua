@@ -62,6 +62,16 @@ function Origin:executable()
   return OURSELVES, false
 end
 
+--- Where to execute it: where we were started; if that folder has been removed, in /, for what is given by a whole path
+--- needs no other.
+---@return string path, boolean found whether it is still there
+function Origin:folder()
+  if uv.fs_stat(self.cwd) then
+    return self.cwd, true
+  end
+  return "/", false
+end
+
 --- The environment for it: that of our start, with what fn() changes in ours.
 ---@async
 ---@param fn fun() may wait

@@ -17,6 +17,7 @@ local run_hook = require "brood.hook"
 local task = require "brood.task"
 local trial = require "brood.pool.trial"
 local unhooked = require "brood.rules.unhooked"
+local without = require "brood.rules.without"
 
 local START_ATTEMPTS = 3
 local STDERR = 2
@@ -112,14 +113,6 @@ function Pools:make(name, config)
   named.add(pool)
   table.insert(self.leaving, pool)
   return pool
-end
-
-local function without(list, unwanted)
-  local rest = {}
-  for _, item in ipairs(list) do
-    rest[#rest + 1] = item ~= unwanted and item or nil
-  end
-  return rest
 end
 
 --- Nothing is left of one.

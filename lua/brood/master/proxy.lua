@@ -114,13 +114,6 @@ local function limit_wait(backend, ticket, seconds)
   end) or nil
 end
 
-local function no_limit(ticket)
-  if ticket.limit then
-    ticket.limit:cancel()
-    ticket.limit = nil
-  end
-end
-
 -- Wait for a turn; who has had one that came to nothing waits before all others.
 local function wait_for(backend, ticket, seconds, before, done)
   if ticket.given_back then
@@ -129,7 +122,7 @@ local function wait_for(backend, ticket, seconds, before, done)
   ticket.answer = done
   ticket.waits = crew.acquire(backend, function(err, lease)
     ticket.lease, ticket.waits, ticket.answer = lease, nil, nil
-    no_limit(ticket)
+    timer.drop(ticket, "limit")
     if err then
       return done(services.cannot_start(backend.name, err))
     end
@@ -155,7 +148,7 @@ end
 
 local function give_back(ticket, ok)
   local lease, waits, answer = ticket.lease, ticket.waits, ticket.answer
-  no_limit(ticket)
+  timer.drop(ticket, "limit")
   ticket.lease, ticket.waits, ticket.answer, ticket.given_back = nil, nil, nil, true
   if lease and ok then
     lease:release()

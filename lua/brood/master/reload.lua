@@ -111,8 +111,8 @@ local function addresses(master)
   return list
 end
 
--- What of a list is not in another one.
-local function without(list, other)
+-- What of a list is not in another one, as text.
+local function beyond(list, other)
   local known, rest = {}, {}
   for _, item in ipairs(other) do
     known[item] = true
@@ -127,7 +127,7 @@ local function tell_addresses(master, before)
   local after = addresses(master)
   for _, web in ipairs(master.order) do
     local old, new = before[web.name], after[web.name]
-    local came, went = without(new, old or {}), without(old or {}, new)
+    local came, went = beyond(new, old or {}), beyond(old or {}, new)
     if came ~= "" or went ~= "" then
       log.info(("%s: listening on %s%s"):format(web.name, table.concat(new, ", "),
         went ~= "" and ", no longer on " .. went or ""))

@@ -2,8 +2,8 @@
 --- of operators and hooks; how a cluster grows and shrinks is its own business.
 local cause = require "brood.master.cause"
 local count = require "brood.rules.count"
+local join = require "brood.join"
 local log = require "brood.log"
-local stop = require "brood.master.stop"
 local transition = require "brood.master.transition"
 
 local M = {}
@@ -40,7 +40,7 @@ local function undrain(self, why, done)
   for _, web in ipairs(self.order) do
     list[#list + 1] = self.drained[web.name] and web or nil
   end
-  stop.each(list, function(web, one_less)
+  join.each(list, function(web, one_less)
     scale(self, web.name, web.options.workers, why, one_less)
   end, done)
 end
@@ -74,7 +74,7 @@ function M.drain(self, done)
   local why = cause.note()
   transition.wish(self, "drain", function(_, over)
     log.info(("draining%s: all workers finish and go, the master stays"):format(why))
-    stop.each(self.order, function(web, one_less)
+    join.each(self.order, function(web, one_less)
       self.drained[web.name] = true
       web:scale(0, one_less)
     end, over)

@@ -307,8 +307,7 @@ lines.handle("service_answer", of_services(function(self, told)
   if told[2] then
     return done(nil, told[3])
   end
-  local ok, err = message.decode(told[3])
-  done(E.from(ok and err or "an error that cannot be decoded"))
+  done(message.decode_error(told[3]))
 end))
 
 return M

@@ -10,36 +10,21 @@ local kinds = require "brood.rules.kinds"
 local log = require "brood.log"
 local merged = require "brood.rules.merged"
 local named = require "brood.spinner.named"
+local same = require "brood.rules.same"
 
 local M = {}
 
 -- ---- what has changed -----------------------------------------------------------------------------------------------
 
 -- Functions of two readings of the same file are the same where their code is.
-local function same(a, b)
-  if a == b then
-    return true
-  elseif type(a) ~= type(b) then
-    return false
-  elseif type(a) == "function" then
-    local ok, first, second = pcall(function()
-      return string.dump(a), string.dump(b)
-    end)
-    return ok and first == second
-  elseif type(a) ~= "table" then
+local function same_code(a, b)
+  if type(a) ~= "function" or type(b) ~= "function" then
     return false
   end
-  for key, value in pairs(a) do
-    if not same(value, b[key]) then
-      return false
-    end
-  end
-  for key in pairs(b) do
-    if a[key] == nil then
-      return false
-    end
-  end
-  return true
+  local ok, first, second = pcall(function()
+    return string.dump(a), string.dump(b)
+  end)
+  return ok and first == second
 end
 
 -- What says nothing of the program, and comes into force without another run.
@@ -58,7 +43,7 @@ end
 ---@param new table
 ---@return boolean
 function M.differs(old, new)
-  return not same(program_of(old), program_of(new))
+  return not same(program_of(old), program_of(new), same_code)
 end
 
 --- What the former config has told services to listen to is taken back where the new one comes into force, and what the

@@ -4,7 +4,6 @@ local clock = require "brood.clock"
 local core = require "brood.core"
 local E = require "brood.error"
 local hooks = require "brood.master.hooks"
-local join = require "brood.join"
 local lazy = require "brood.lazy"
 local log = require "brood.log"
 local task = require "brood.task"
@@ -17,18 +16,6 @@ local upgrade = lazy.room "brood.master.upgrade"
 
 local M = {}
 
---- Call call(item, done) for all of them at once; done(err) with the first error when all are over.
----@param list table[]
----@param call fun(item: table, done: fun(err: brood.Error?))
----@param done fun(err: brood.Error?)
-function M.each(list, call, done)
-  local all = join.new(done)
-  for _, item in ipairs(list) do
-    call(item, all:branch())
-  end
-  all.all_begun()
-end
-
 --- Sockets and socket files are the last to go: they belong to the master alone.
 ---@param self brood.Master
 function M.release(self)
@@ -38,10 +25,7 @@ function M.release(self)
   if self.successor then
     upgrade.hear_all(self)
   end
-  if self.held then
-    self.held:cancel()
-    self.held = nil
-  end
+  timer.drop(self, "held")
   if self.control then
     self.control:close()
     self.control = nil

@@ -131,7 +131,7 @@ local function dismiss(successor, failure)
     return
   end
   process:stop(function() end)
-  successor.hearing = timer.after(HEAR, function()
+  timer.after(HEAR, function()
     if process.run and not successor.leaving then
       process:kill_now()
     end
@@ -143,10 +143,7 @@ end
 -- start_timeout counts anew whenever a worker of its gets ready.
 local function arm(master, successor)
   local seconds = master.config.start_timeout
-  if successor.limit then
-    successor.limit:cancel()
-    successor.limit = nil
-  end
+  timer.drop(successor, "limit")
   if seconds and successor.done then
     successor.limit = timer.patience(seconds, function()
       dismiss(successor, E.new("timeout", "the new master (pid %d) %s within %g s (start_timeout)", successor.pid,
@@ -177,8 +174,12 @@ end
 
 local function new_process(master, successor, environ, executable)
   local o = master.origin
+  local folder, found = o:folder()
+  if not found then
+    log.warn(("%s is gone, where brood was started: the new master is started in /"):format(o.cwd))
+  end
   return Process.new({
-    name = "the new master", command = o.argv, cwd = o.cwd, stdin = "inherit", survive = true,
+    name = "the new master", command = o.argv, cwd = folder, stdin = "inherit", survive = true,
     ready = "channel", start_timeout = false, stop_signal = "QUIT",
     stop_timeout = master.config.graceful_timeout and master.config.graceful_timeout + HEAR,
     env = {

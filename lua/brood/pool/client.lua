@@ -9,6 +9,7 @@ local job = require "brood.pool.client_job"
 local message = require "brood.message"
 local outboxes = require "brood.pool.outbox"
 local remote = require "brood.remote"
+local remote_listeners = require "brood.remote_listeners"
 local task = require "brood.task"
 
 local encode = message.encode
@@ -24,6 +25,7 @@ local ABORTED = 3 -- nothing, for it has ended before it was sent
 ---@field weak table<integer, brood.ClientJob> the others, as long as the user holds them
 local Client = emitter.mixin {}
 Client.__index = Client
+remote_listeners(Client, ROOM)
 
 local M = {}
 
@@ -71,8 +73,7 @@ function unpackers.worker(_, worker)
 end
 
 function unpackers.error(_, bytes)
-  local ok, value = message.decode(bytes)
-  return E.from(ok and value or "an error that cannot be decoded")
+  return message.decode_error(bytes)
 end
 
 function unpackers.value(_, value)
@@ -313,48 +314,6 @@ for _, name in ipairs { "drain", "exit", "spawn_workers" } do
   Client[name] = function()
     error(("pool:%s: only in the master; this process is one that it has started"):format(name), 2)
   end
-end
-
--- ---- listeners ------------------------------------------------------------------------------------------------------
-
--- Who is told of everything hears of this event in that way, and not twice.
----@private
-function Client:tell(whose, event, ...)
-  local listeners = rawget(self, "heard")
-  if not listeners or not listeners[whose] then
-    return
-  end
-  local only = { heard = { [whose] = listeners[whose] }, name = self.name }
-  emitter.emit(only, event, ...)
-  listeners[whose] = only.heard[whose]
-  self:listening(whose)
-end
-
--- The master tells of an event while somebody here listens to it.
----@private
-function Client:listening(event)
-  local wanted, listened = emitter.has_listener(self, event), self.listened
-  if wanted and not listened[event] then
-    listened[event] = true
-    self.line:hold()
-    self.line:order(ROOM, "listen", self.name, event)
-  elseif not wanted and listened[event] then
-    listened[event] = nil
-    self.line:release()
-    self.line:order(ROOM, "unlisten", self.name, event)
-  end
-end
-
----@private
-function Client:on_listen(event)
-  self:listening(event)
-end
-
---- Like the emitter's; for the last listener the master need not tell any more.
-function Client:off(event, fn)
-  emitter.off(self, event, fn)
-  self:listening(event)
-  return self
 end
 
 -- ---- by name --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ local SOONER = 1.5 -- a replacement is started so many times its mean start befo
 ---@field listening boolean? somebody wants to hear of each state of each worker
 ---@field group brood.Group
 ---@field generation { options: table, process: table, hooks: table<string, function> } what is made is of this one
+---@field failed_starts table<integer, integer> slot -> failed starts since there was a worker
 ---@field restarts integer workers that have ended though nobody had told them to
 ---@field shortest number? seconds: the shortest limit that a job was given
 local Crew = {}
@@ -47,7 +48,8 @@ end
 function M.new(given)
   local self = setmetatable({
     name = given.name, options = given.options, store = given.store, heard = given.on, id_of = given.id_of,
-    generation = generation(given.options, given.inner), list = {}, spawners = {}, restarts = 0, watch_due = math.huge,
+    generation = generation(given.options, given.inner), list = {}, spawners = {}, restarts = 0, failed_starts = {},
+    watch_due = math.huge,
   }, Crew)
   self.group = news.group(self, given.inner)
   return self
@@ -105,15 +107,13 @@ function Crew:spawn(cb)
     return cb(E.new("stopped", "%s is being stopped", self.name))
   end
   table.insert(self.spawners, cb)
+  self.failed_starts = {}
   for slot = 1, all.size do
     if all.retries[slot] then
       respawn.forget(all, slot) -- now, not when its patience is over
     end
   end
-  if self.trying then
-    self.trying:cancel()
-    self.trying = nil
-  end
+  timer.drop(self, "trying")
   all:scale(self.options.max_processes, function() end)
   news.settle_spawners(self)
 end
@@ -263,10 +263,7 @@ local function stop(self, done)
   local all = join.new(done)
   drop_template(self.generation, all:branch())
   local stopped = all:branch()
-  if self.trying then
-    self.trying:cancel()
-    self.trying = nil
-  end
+  timer.drop(self, "trying")
   news.answer_spawners(self, E.new("stopped", "%s was stopped before it had started", self.name))
   self.fault = nil
   self.group:stop(function()

@@ -1,13 +1,15 @@
 --- The pools of a config by name, as every process of the master knows them: what `brood.pool(name)` gives. In the
 --- master it is the pool itself that answers, in a process that it has started the line to it: an app that is preloaded
 --- may have got hold of it before the fork. The pools are made and ended elsewhere.
+local by_name = require "brood.by_name"
 local core = require "brood.core"
 local emitter = require "brood.emitter"
 local task = require "brood.task"
 
-local generation = core.generation
+local names = by_name "brood.pool.client"
+local target = names.target -- the pool in the master, what speaks to it elsewhere
 
-local M = {}
+local M = { find = names.find, own = names.own, remove = names.remove, hide = names.hide, names = names.names }
 
 ---@class brood.NamedPool: brood.Emitter a pool of the config, in whatever process
 ---@field name string
@@ -15,8 +17,6 @@ local M = {}
 ---@field next_seq fun(): integer the number of the next job, of whatever pool and process
 local Named = {}
 
----@type table<string, brood.NamedPool>
-local known = {}
 local counter -- shared by all processes
 
 local function next_seq()
@@ -44,18 +44,6 @@ function M.last_seq()
 end
 
 -- ---- what it is here ------------------------------------------------------------------------------------------------
-
--- The pool in the master, what speaks to it elsewhere.
-local function target(self)
-  local now = generation()
-  if rawget(self, "born") == now then
-    return rawget(self, "pool")
-  elseif rawget(self, "far_born") ~= now then
-    rawset(self, "far", require("brood.pool.client").new(self))
-    rawset(self, "far_born", now)
-  end
-  return rawget(self, "far")
-end
 
 local meta = {}
 
@@ -92,7 +80,7 @@ function Named:stats(cb)
   end
   local it = target(self)
   return task.run(cb, "pool:stats", function(done)
-    if it == rawget(self, "pool") then
+    if it == rawget(self, "own") then
       return done(nil, it:stats())
     end
     it:ask_stats(done)
@@ -113,42 +101,7 @@ end
 ---@param pool brood.Pool
 ---@return brood.NamedPool
 function M.add(pool)
-  local self = setmetatable({
-    name = pool.name, tag = pool.tag, next_seq = next_seq, pool = pool, born = generation(),
-  }, meta)
-  known[pool.name] = self
-  return self
-end
-
---- One is no more.
----@param name string
----@param pool brood.Pool
-function M.remove(name, pool)
-  if known[name] and rawget(known[name], "pool") == pool then
-    known[name] = nil
-  end
-end
-
---- One that is leaving: who asks for it by name does not find it, though its jobs are still done.
----@param name string
----@param hidden boolean
-function M.hide(name, hidden)
-  rawset(known[name], "hidden", hidden)
-end
-
----@param name string
----@return brood.NamedPool?
-function M.find(name)
-  local found = known[name]
-  return found and not rawget(found, "hidden") and found or nil
-end
-
---- In the master: the pool itself.
----@param name string
----@return brood.Pool?
-function M.own(name)
-  local found = known[name]
-  return found and rawget(found, "pool")
+  return names.put(setmetatable({ name = pool.name, tag = pool.tag, next_seq = next_seq, own = pool }, meta))
 end
 
 local RANGE = 2 ^ 31 -- numbers for a process that cannot see the counter
@@ -158,8 +111,8 @@ local RANGE = 2 ^ 31 -- numbers for a process that cannot see the counter
 ---@return string? text nil where there are no pools
 function M.export()
   local parts = {}
-  for _, name in ipairs(M.names()) do
-    parts[#parts + 1] = ("%s=%s"):format(name, known[name].tag)
+  for _, name in ipairs(names.names()) do
+    parts[#parts + 1] = ("%s=%s"):format(name, names.get(name).tag)
   end
   if not parts[1] then
     return nil
@@ -186,19 +139,9 @@ function M.adopt(text)
     return seq
   end
   for name, tag in rest:gmatch "([^ =]+)=(%w+)" do
-    known[name] = setmetatable({ name = name, tag = tag, next_seq = next_of_range, born = -1 }, meta)
+    names.put(setmetatable({ name = name, tag = tag, next_seq = next_of_range }, meta))
   end
   return true
-end
-
----@return string[] names, sorted
-function M.names()
-  local list = {}
-  for name in pairs(known) do
-    list[#list + 1] = M.find(name) and name
-  end
-  table.sort(list)
-  return list
 end
 
 return M

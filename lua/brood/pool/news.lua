@@ -71,7 +71,7 @@ end
 ---@param self brood.Crew
 ---@param w brood.PoolWorker
 function M.recovered(self, w)
-  self.told, self.vain = nil, nil
+  self.told, self.vain, self.failed_starts = nil, nil, {}
   if self.fault then
     self.fault = nil
     log.info(("%s: worker %d has started; the pool works again"):format(self.name, w.id))
@@ -82,7 +82,7 @@ local function on_online(self, member)
   local w = member.worker
   on_spawned(self, member) -- a program may be ready before the group has told of it
   self.mean_start = mean(self.mean_start, now() - w.began_at)
-  if not w.line or w.options.worker.ready == "line" and not self.vain then
+  if not self.vain and (not w.line or w.options.worker.ready == "line") then
     M.recovered(self, w)
   end
   w:to "ready"
@@ -136,18 +136,38 @@ local function give_up(self)
   self.heard.failed(self.last_error or E.new("faulted", "%s: no worker can be started", self.name))
 end
 
--- A program counts as ready as soon as it runs. One that leaves before it has read any job has not started.
+local function ending(code, signal)
+  return signal and "was killed by " .. signal or "ended with status " .. tostring(code)
+end
+
+-- A program counts as ready as soon as it runs: one that leaves before it has read any job has not started. Nor has a
+-- Lua worker that leaves without having begun with one of the jobs that wait: they would wait for its like for ever.
+-- Returns whether it was such a one.
 local function note_vain_start(self, w, member, started)
-  if not (w.line and member.ready_at and member.reason == "crash") or w.jobs > 0 or #started > 0 then
-    return
+  if not member.ready_at or member.reason ~= "crash" or w.jobs > 0 or #started > 0
+    or not w.line and self.store:counts() == 0 then
+    return false
   end
-  local err = w.err or E.new("exit", "%s ended with status %s before it had read a job", w:name(),
-    tostring(member.process.exit_code))
+  local err = w.err or E.new("exit", "%s %s before it had %s a job", w:name(),
+    ending(member.process.exit_code, member.process.exit_signal), w.line and "read" or "begun with")
   self.vain = (self.vain or 0) + 1
   if self.vain == 1 then
     self.heard.event("error", of_worker(w, err))
   end
   self.last_error = err
+  return true
+end
+
+-- A start of that slot has failed. Returns how many have since there was a worker: one beside it that serves shows that
+-- workers can be started.
+local function note_failed_start(self, slot)
+  if self.group:ready_count() > 0 then
+    self.failed_starts = {}
+    return 0
+  end
+  local count = (self.failed_starts[slot] or 0) + 1
+  self.failed_starts[slot] = count
+  return count
 end
 
 local UNASKED = { crash = true, signal = true, timeout = true }
@@ -162,19 +182,18 @@ end
 
 -- Of one that was ready: its jobs may be tried again without a word, and it may have had none. How long a job may take
 -- is a limit that was asked for, and whoever has the job hears of it.
-local function tell_end(self, w, started, code, signal)
+local function tell_end(self, w, started, code, signal, vain)
   if not is_unasked(w, started) then
     return
   end
   self.restarts = self.restarts + 1
-  if w.culprit or w.line and w.jobs == 0 and not started[1] then
-    return -- (a program that had not begun with anything has a story of its own)
+  if w.culprit or vain or w.line and w.jobs == 0 and not started[1] then
+    return -- (one that had not begun with anything has a story of its own)
   end
-  local how = signal and "was killed by " .. signal or "ended with status " .. tostring(code)
   local seq = started[#started]
   log.warn(w.err and ("%s; its worker (pid %s) is replaced"):format(w.err.message, tostring(w.pid))
-    or ("%s (pid %s) %s%s"):format(w:name(), tostring(w.pid), how,
-      seq and " while it ran job " .. self.id_of(seq) or ""))
+    or ("%s (pid %s) %s%s"):format(w:name(), tostring(w.pid),
+      ending(code, signal), seq and " while it ran job " .. self.id_of(seq) or ""))
 end
 
 local function on_exit(self, member, code, signal)
@@ -185,9 +204,9 @@ local function on_exit(self, member, code, signal)
     w.reason = member.reason
     local err = w.err or w:end_error(code, signal)
     local started = w:bury()
-    note_vain_start(self, w, member, started)
+    local vain = note_vain_start(self, w, member, started)
     if member.ready_at and not member.tentative then
-      tell_end(self, w, started, code, signal)
+      tell_end(self, w, started, code, signal, vain)
     end
     self.heard.lost(w, started, err, w.culprit)
     w:to "stopped"
@@ -200,7 +219,7 @@ local function on_exit(self, member, code, signal)
     end
   end
   local all = self.group
-  local failed = member.failed and (self.fault ~= nil or (all.failures[member.slot] or 0) >= ATTEMPTS)
+  local failed = member.failed and (self.fault ~= nil or note_failed_start(self, member.slot) >= ATTEMPTS)
   if (failed or (self.vain or 0) >= ATTEMPTS) and all.state == "running" and all:ready_count() == 0 then
     give_up(self)
   end

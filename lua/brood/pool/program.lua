@@ -220,8 +220,10 @@ function Program:fault(err)
   self.broken = true
   err = E.of(self.name, err)
   local job = self.current
-  self.current = nil
-  if job then
+  if job and job.refused then
+    self.unread = true -- it has closed its stdin: that job is for another one
+  elseif job then
+    self.current = nil
     put_failure(self, job.seq, err)
   end
   flush(self) -- with what it said before that was right

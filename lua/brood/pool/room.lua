@@ -97,9 +97,8 @@ function M.attach(pool)
     if book and (all or ENDS[event]) then
       news(book, name, seq, event, bytes, attempt)
     elseif not book and event == "failure" and not settle.hush(pool) then
-      local ok, err = message.decode(bytes)
       log.error(("%s: job %s failed, and who enqueued it is gone: %s"):format(name, pool:id_of(seq),
-        E.text(ok and E.from(err) or "its error cannot be decoded")))
+        E.text(message.decode_error(bytes))))
     end
   end
 end

@@ -83,7 +83,7 @@ function M.tell(self, seq, event, bytes, value)
     if by_job then
       emit(handle, event, value)
     end
-    if by_pool then
+    if by_pool and not handle[ENDING] then -- its own listener may have ended it, of which the pool has heard
       emit(self, on_pool, handle, value)
     end
   end
@@ -297,8 +297,7 @@ function M.failed(self, seq, output, err, final)
     return -- it has ended, or was aborted, meanwhile
   end
   if not err then
-    local ok, value = decode(output)
-    err = E.from(ok and value or "its error cannot be decoded")
+    err = message.decode_error(output)
   end
   if retries < 0 then
     retries = self.options.retries

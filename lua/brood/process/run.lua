@@ -83,6 +83,9 @@ local function run(argv, given, cb)
   if given ~= nil and type(given) ~= "table" then
     error("Process.run: the options must be a table, got " .. type(given), 2)
   end
+  if type(argv) == "table" and argv.command ~= nil then
+    error('Process.run: the command is the first argument, the options the second: Process.run({ "ls" }, { ... })', 2)
+  end
   local o, state, raw = merged({ command = argv }, given), {}, {}
   local function stop_for(err)
     if not state.err then

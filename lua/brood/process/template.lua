@@ -61,10 +61,7 @@ end
 
 -- One that does not even answer is of no use; its end settles what it was asked.
 local function watch(self)
-  if self.watching then
-    self.watching:cancel()
-    self.watching = nil
-  end
+  timer.drop(self, "watching")
   if next(self.pending) then
     self.watching = timer.patience(PATIENCE, function()
       self.watching = nil

@@ -80,19 +80,4 @@ function M.sentence(mistake, known)
   return ("service '%s' is to come after '%s', which is no service; %s"):format(mistake.name, mistake.missing, which)
 end
 
---- Who comes after whom, the other way round: by name, those that name it.
----@param graph brood.AfterGraph
----@return table<string, string[]>
-function M.dependents(graph)
-  local result = {}
-  for _, name in ipairs(sorted(graph)) do
-    result[name] = result[name] or {}
-    for _, before in ipairs(graph[name]) do
-      result[before] = result[before] or {}
-      table.insert(result[before], name)
-    end
-  end
-  return result
-end
-
 return M

@@ -123,12 +123,17 @@ end
 
 --- What may be meant by names that are none.
 ---@type table<string, string>
-M.called_elsewhere = merged(keys.called_elsewhere, {
+M.called_elsewhere = {
   worker_processes = "count", processes = "count", concurrency = "count",
   instances = "count", size = "count", max_workers = "count", shutdown_timeout = "stop_timeout",
   kill_timeout = "stop_timeout", max_connections = "max_requests", script = "app", file = "app", module = "app",
   exec = "app", arguments = "args", argv = "args", delay = "respawn_delay", restart = "respawn",
-})
+}
+for wrong, name in pairs(keys.called_elsewhere) do -- of a config: it has a pidfile, and no stop_timeout
+  if M.fields[name] and not M.fields[wrong] and not M.called_elsewhere[wrong] then
+    M.called_elsewhere[wrong] = name
+  end
+end
 
 --- What an option that is none is called as an event.
 ---@type table<string, string>

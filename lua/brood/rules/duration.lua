@@ -123,11 +123,4 @@ function M.format_size(bytes)
   return plain(bytes)
 end
 
---- A mode as a user would write it: 438 is "0666".
----@param mode integer
----@return string
-function M.format_mode(mode)
-  return ("0%03o"):format(mode)
-end
-
 return M

@@ -50,6 +50,7 @@ local list = {
   { name = "open", number = 39, sender = "child", room = "worker" }, -- { entry, nth }, with a line for the answer
   { name = "opened", number = 40, sender = "parent", room = "worker" }, -- { address } or { nil, error }, with a socket
   { name = "reopen_all", number = 37, sender = "child", room = "worker" }, -- it was sent USR1: open all logs anew
+  { name = "serve", number = 41, sender = "parent", room = "worker" }, -- it was on trial, and is to stay
 
   -- room master: an old and a new one, of different versions perhaps; what is told has a name, and so needs no type
   { name = "master", number = 48, sender = "both", room = "master" }, -- value: { name =, value = }, see master.line

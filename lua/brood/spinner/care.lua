@@ -21,15 +21,21 @@ local MB = 1024 * 1024
 -- A limit that every run soon exceeds must not have it restarted without end.
 local AFTER_MEMORY = { immediate = 2, delay = 5, max_delay = 300, stable_after = 60 }
 
+local function close(service, field)
+  if service[field] then
+    service[field]:close()
+    service[field] = nil
+  end
+end
+
 -- ---- files ----------------------------------------------------------------------------------------------------------
 
 --- A change of its files is a change of it, from now on.
 ---@param service brood.Service
 function M.watch_files(service)
   local paths = service.options.monitor
-  if service.monitored ~= paths and service.monitor then
-    service.monitor:close()
-    service.monitor = nil
+  if service.monitored ~= paths then
+    close(service, "monitor")
   end
   service.monitored = paths
   if not paths or service.monitor then
@@ -47,13 +53,6 @@ function M.watch_files(service)
   end)
   if err then
     service:emit("error", E.new(err.code, "%s: monitor: %s", service.name, err.message))
-  end
-end
-
-local function unwatch_files(service)
-  if service.monitor then
-    service.monitor:close()
-    service.monitor = nil
   end
 end
 
@@ -210,10 +209,7 @@ end
 ---@param service brood.Service
 function M.pause(service)
   look_no_more(service)
-  if service.health then
-    service.health:close()
-    service.health = nil
-  end
+  close(service, "health")
 end
 
 --- It has ended by itself, and only a change of its files starts it again.
@@ -237,7 +233,7 @@ end
 function M.leave(service)
   M.pause(service)
   hold(service, false)
-  unwatch_files(service)
+  close(service, "monitor")
 end
 
 return M

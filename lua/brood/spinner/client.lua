@@ -1,10 +1,10 @@
 --- A service of the config, in a process that the master has started: what is asked of it goes to the master, and what
 --- somebody here wants to hear of it comes back. The service itself, and what becomes of it, is in the master.
-local E = require "brood.error"
 local emitter = require "brood.emitter"
 local message = require "brood.message"
 local named = require "brood.spinner.named"
 local remote = require "brood.remote"
+local remote_listeners = require "brood.remote_listeners"
 local task = require "brood.task"
 
 local ROOM = "service"
@@ -17,6 +17,7 @@ local ROOM = "service"
 ---@field listened table<string, true> events that the master tells of
 local Client = emitter.mixin {}
 Client.__index = Client
+remote_listeners(Client, ROOM)
 
 local M = {}
 
@@ -46,8 +47,7 @@ function heard.event(told)
   for i = 1, n do
     local one = packed[i]
     if one and one[1] == "error" then
-      local ok, value = message.decode(one[2])
-      values[i] = E.from(ok and value or "an error that cannot be decoded")
+      values[i] = message.decode_error(one[2])
     else
       values[i] = one and one[2]
     end
@@ -95,46 +95,6 @@ end
 ---@return brood.ServiceState state, integer|string|nil port, integer? pid
 function Client:look(number)
   return named.unpack(number or self.was or 0, self.path)
-end
-
--- Who is told of everything hears of this event in that way, and not twice.
----@private
-function Client:tell(whose, event, ...)
-  local listeners = rawget(self, "heard")
-  if not listeners or not listeners[whose] then
-    return
-  end
-  local only = { heard = { [whose] = listeners[whose] }, name = self.name }
-  emitter.emit(only, event, ...)
-  listeners[whose] = only.heard[whose]
-  self:listening(whose)
-end
-
--- The master tells of an event while somebody here listens to it.
----@private
-function Client:listening(event)
-  local wanted, listened = emitter.has_listener(self, event), self.listened
-  if wanted and not listened[event] then
-    listened[event] = true
-    self.line:hold()
-    self.line:order(ROOM, "listen", self.name, event)
-  elseif not wanted and listened[event] then
-    listened[event] = nil
-    self.line:release()
-    self.line:order(ROOM, "unlisten", self.name, event)
-  end
-end
-
----@private
-function Client:on_listen(event)
-  self:listening(event)
-end
-
---- Like the emitter's; for the last listener the master need not tell any more.
-function Client:off(event, fn)
-  emitter.off(self, event, fn)
-  self:listening(event)
-  return self
 end
 
 -- ---- by name --------------------------------------------------------------------------------------------------------

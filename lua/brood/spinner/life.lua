@@ -73,10 +73,7 @@ end
 
 --- What was to happen to it in a while does not.
 function Life:cancel_wait()
-  if self.waiting then
-    self.waiting:cancel()
-    self.waiting = nil
-  end
+  timer.drop(self, "waiting")
 end
 
 local function is_empty(self)

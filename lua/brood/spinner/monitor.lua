@@ -21,16 +21,9 @@ local LOOK_SHARE = 20 -- a look that takes long comes less often: a 20th of the 
 local Monitor = {}
 Monitor.__index = Monitor
 
-local function cancel(self, name)
-  if self[name] then
-    self[name]:cancel()
-    self[name] = nil
-  end
-end
-
 -- A file that is gone is not told of until it is back: there is nothing yet to be started with.
 local function tell(self)
-  cancel(self, "waiting")
+  timer.drop(self, "waiting")
   local pending = self.pending
   self.pending, self.first = {}, nil
   for _, one in ipairs(self.paths) do
@@ -153,8 +146,8 @@ end
 --- on_change is not called any more. Twice does nothing.
 function Monitor:close()
   self.closed = true
-  cancel(self, "waiting")
-  cancel(self, "looking")
+  timer.drop(self, "waiting")
+  timer.drop(self, "looking")
   for _, one in ipairs(self.paths) do
     one:close()
   end

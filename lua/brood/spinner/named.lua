@@ -2,11 +2,13 @@
 --- the master it is the keeper's entry that answers, elsewhere the line to the master. What a service does, where and
 --- with which pid stands in memory that all forked processes share, so that nobody has to ask. It makes no
 --- services.
+local by_name = require "brood.by_name"
 local core = require "brood.core"
 
-local generation = core.generation
+local names = by_name "brood.spinner.client"
+local target = names.target -- the entry in the master, what speaks to it elsewhere
 
-local M = {}
+local M = { find = names.find, own = names.own, remove = names.remove, hide = names.hide, names = names.names }
 
 ---@class brood.NamedService: brood.Emitter a service of the config, in whatever process
 ---@field name string
@@ -15,8 +17,6 @@ local M = {}
 ---@field pid integer?
 local Named = {}
 
----@type table<string, brood.NamedService>
-local known = {}
 local board -- a place for each, shared by all processes that are forked
 local last_place = 0
 
@@ -74,7 +74,7 @@ end
 ---@param name string
 ---@param view { state: brood.ServiceState, port: any, pid: integer? }
 function M.note(name, view)
-  local self = known[name]
+  local self = names.get(name)
   if self then
     if rawget(self, "place") then
       board:set(rawget(self, "place"), "state", M.pack(view))
@@ -86,18 +86,6 @@ function M.note(name, view)
 end
 
 -- ---- what it is here ------------------------------------------------------------------------------------------------
-
--- The entry in the master, what speaks to it elsewhere.
-local function target(self)
-  local now = generation()
-  if rawget(self, "born") == now then
-    return rawget(self, "entry")
-  elseif rawget(self, "far_born") ~= now then
-    rawset(self, "far", require("brood.spinner.client").new(self))
-    rawset(self, "far_born", now)
-  end
-  return rawget(self, "far")
-end
 
 local meta = {}
 
@@ -127,7 +115,7 @@ function meta.__index(self, key)
     return method
   end
   local it = target(self)
-  if SHARED[key] and it ~= rawget(self, "entry") then
+  if SHARED[key] and it ~= rawget(self, "own") then
     local place = rawget(self, "place")
     return (select(SHARED[key], it:look(place and board:get(place, "state"))))
   end
@@ -146,53 +134,9 @@ function M.add(name, entry)
     last_place = last_place + 1
     place = last_place
   end
-  local self = setmetatable({ name = name, entry = entry, place = place, born = generation() }, meta)
-  known[name] = self
+  local self = names.put(setmetatable({ name = name, own = entry, place = place }, meta))
   M.note(name, entry)
   return self
-end
-
---- One is no more.
----@param name string
----@param entry table
-function M.remove(name, entry)
-  if known[name] and rawget(known[name], "entry") == entry then
-    known[name] = nil
-  end
-end
-
---- One that is leaving: who asks for it by name does not find it, though it still runs.
----@param name string
----@param hidden boolean
-function M.hide(name, hidden)
-  if known[name] then
-    rawset(known[name], "hidden", hidden)
-  end
-end
-
----@param name string
----@return brood.NamedService?
-function M.find(name)
-  local found = known[name]
-  return found and not rawget(found, "hidden") and found or nil
-end
-
---- In the master: what answers for it.
----@param name string
----@return table?
-function M.own(name)
-  local found = known[name]
-  return found and rawget(found, "entry")
-end
-
----@return string[] names, sorted
-function M.names()
-  local list = {}
-  for name in pairs(known) do
-    list[#list + 1] = M.find(name) and name
-  end
-  table.sort(list)
-  return list
 end
 
 -- ---- for a process that sees nothing of our memory ------------------------------------------------------------------
@@ -202,10 +146,10 @@ end
 ---@return string? text nil where there are no services
 function M.export()
   local parts = {}
-  for i, name in ipairs(M.names()) do
-    local self = known[name]
+  for i, name in ipairs(names.names()) do
+    local self = names.get(name)
     local path = rawget(self, "path")
-    parts[i] = ("%s=%.0f%s"):format(name, M.pack(rawget(self, "entry")), path and "=" .. path:gsub("[ =%%]", function(c)
+    parts[i] = ("%s=%.0f%s"):format(name, M.pack(rawget(self, "own")), path and "=" .. path:gsub("[ =%%]", function(c)
       return ("%%%02x"):format(c:byte())
     end) or "")
   end
@@ -219,9 +163,7 @@ function M.adopt(text)
     path = path:gsub("%%(%x%x)", function(digits)
       return string.char(tonumber(digits, 16))
     end)
-    known[name] = setmetatable({
-      name = name, born = -1, was = tonumber(number), path = path ~= "" and path or nil,
-    }, meta)
+    names.put(setmetatable({ name = name, was = tonumber(number), path = path ~= "" and path or nil }, meta))
   end
 end
 
