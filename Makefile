@@ -154,7 +154,7 @@ fmt:  ## format the C sources
 	@sh .ci/deps lint
 	clang-format -i $(SOURCES) $(HEADERS) core/tools/*.c $(wildcard spec/faults/*.[ch])
 
-bench: deps  ## measure beside nginx and C: http replace start memory spawn supervise messages jobs never_drops proxy; T=name picks one
+bench: deps  ## measure beside nginx and C: http replace start memory spawn supervise messages jobs never_drops proxy on_demand; T=name picks one
 	@sh .ci/deps bench
 	@$(build)
 	@$(abspath $(BIN)) exec spec/bench/run.lua $(if $(T),'$(T)')

@@ -2,10 +2,10 @@
 --- per second for answers of 10 MB, with one worker each. Behind all of them is one nginx on a Unix socket, to which
 --- connections are kept. The client shares the machine's cpus, so the figures compare and no more.
 local Process = require "brood.process"
-local core = require "brood.core"
 local proc = require "spec.support.proc"
 local report = require "spec.bench.lib.report"
 local server = require "spec.bench.lib.server"
+local socket = require "spec.support.socket"
 local temp = require "spec.support.temp"
 local uv = require "luv"
 
@@ -65,13 +65,6 @@ backend back
   http-request set-header X-Forwarded-Host %%[req.hdr(host)]
   server up unix@%s/up
 ]]
-
-local function free_port()
-  local listener = assert(core.listener.open { address = "127.0.0.1:0" })
-  local port = tonumber(listener:address():match(":(%d+)$"))
-  listener:close()
-  return port
-end
 
 local function nginx(dir, name, text)
   local binary = server.find "nginx"
@@ -153,7 +146,7 @@ return function()
   local behind = start("behind", nginx(dir, "behind", BEHIND:format(dir, dir)), dir, { socket = dir .. "/up" })
   local all, running, found = {}, {}, {}
   for i, name in ipairs { "brood", "nginx", "haproxy" } do
-    local port = free_port()
+    local port = socket.free_port()
     local argv = makers[name](dir, port)
     all[i] = { name = name, port = port, why = not argv and name .. " is not installed" or nil }
     if argv then

@@ -14,6 +14,7 @@ local temp = require "spec.support.temp"
 
 local names = {
   "http", "replace", "start", "memory", "preload", "spawn", "supervise", "messages", "jobs", "never_drops", "proxy",
+  "on_demand",
 }
 
 local function chosen()

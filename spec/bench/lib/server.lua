@@ -2,7 +2,7 @@
 --- what the kernel counts of them. All answer "/" with the same text and "/pid" with the pid of the worker.
 local Process = require "brood.process"
 local proc = require "spec.support.proc"
-local core = require "brood.core"
+local socket = require "spec.support.socket"
 local temp = require "spec.support.temp"
 local uv = require "luv"
 
@@ -50,13 +50,6 @@ local Server = {}
 Server.__index = Server
 
 local M = {}
-
-local function free_port()
-  local listener = assert(core.listener.open { address = "127.0.0.1:0" })
-  local port = tonumber(listener:address():match(":(%d+)$"))
-  listener:close()
-  return port
-end
 
 local function brood(port, workers, dir, keys)
   temp.write_file(dir .. "/app.lua", APP)
@@ -118,7 +111,7 @@ M.names = { "brood", "nginx", "nginx-lua" }
 ---@param keys? string more keys of brood's config
 ---@return spec.bench.Server? server, string? why
 function M.new(name, workers, keys)
-  local port, dir = free_port(), temp.temp_dir()
+  local port, dir = socket.free_port(), temp.temp_dir()
   local argv, env = makers[name](port, workers, dir, keys)
   if not argv then
     return nil, name .. " is not installed" .. (name == "nginx-lua" and " (NGINX_LUA may name its folder)" or "")
