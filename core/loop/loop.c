@@ -3,7 +3,6 @@
  */
 #include "loop/loop.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "sys/image.h"
@@ -14,10 +13,8 @@ enum {
 	PAUSE_MS = 10000, /* from one release to the next, at least */
 };
 
-static struct {
-	bool settled, released;
-	uint64_t at;
-} image;
+/* By the loop's clock; never before everything has begun. */
+static uint64_t release_due = UINT64_MAX;
 
 /*
  * From here it is a few steps to the wait; from Lua it would be half of the program again. It is
@@ -28,11 +25,9 @@ static void release_image(const uv_loop_t *loop)
 {
 	int timeout = uv_backend_timeout(loop);
 
-	if ((timeout >= 0 && timeout < LONG_MS) ||
-	    (image.released && uv_now(loop) - image.at < PAUSE_MS))
+	if (timeout >= 0 && timeout < LONG_MS)
 		return;
-	image.released = true;
-	image.at = uv_now(loop);
+	release_due = uv_now(loop) + PAUSE_MS;
 	image_release();
 }
 
@@ -40,14 +35,13 @@ static void release_image(const uv_loop_t *loop)
 static void on_turn_end(uv_prepare_t *handle)
 {
 	scoreboard_turn_end();
-	if (image.settled)
+	if (uv_now(handle->loop) >= release_due)
 		release_image(handle->loop);
 }
 
 void loop_settled(void)
 {
-	image.settled = true;
-	image.released = false;
+	release_due = 0;
 }
 
 /*
