@@ -39,7 +39,7 @@ end
 
 --- Looks at a socket that may not be there yet, for whoever looks again and again. What is there and yet in no list,
 --- since its program is in a network namespace of its own, is tried in the end.
----@param path string
+---@param path string tried too where it is relative
 ---@param try fun(found: fun(there: boolean)) by a connection
 ---@return fun(found: fun(there: boolean)) look
 function M.look(path, try)
@@ -49,6 +49,10 @@ function M.look(path, try)
     if not stat or stat.type ~= "socket" then
       return found(false)
     elseif M.listens(path) then
+      -- By a relative name the list may mean another program's socket, in another directory.
+      if path:sub(1, 1) ~= "/" then
+        return try(found)
+      end
       return found(true)
     end
     seen = seen or clock.now()

@@ -53,6 +53,29 @@ T["a path that only begins like it, and what is no socket, do not count"] = func
   other:close()
 end
 
+T["a relative name is tried: somebody in another directory may listen by the same one"] = function()
+  local here, one, two = uv.cwd(), s.temp_dir(), s.temp_dir()
+  local tries = 0
+  local look = unix_listeners.look("a.sock", function(found)
+    tries = tries + 1
+    found "tried"
+  end)
+  uv.chdir(one)
+  local other = bound "a.sock"
+  assert(other:listen(8, function() end))
+  uv.chdir(two)
+  local before = once(look)
+  local pipe = bound "a.sock"
+  local after = once(look)
+  pipe:close()
+  uv.chdir(one)
+  other:close()
+  uv.chdir(here)
+  lu.assertFalse(before)
+  lu.assertEquals(after, "tried")
+  lu.assertEquals(tries, 1)
+end
+
 T["what is there and in no list is tried in the end, not at once"] = function()
   local path, tries = s.temp_dir() .. "/a.sock", 0
   local pipe = bound(path)
