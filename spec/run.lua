@@ -23,7 +23,7 @@ ffi.cdef [[
 local C = ffi.C
 
 local SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGKILL = 1, 2, 13, 15, 9
-local TIME_LIMIT = 60 -- seconds a file; a comment "-- time limit: 120 s" near its top asks for another
+local TIME_LIMIT = 120 -- seconds a file; a comment "-- time limit: 200 s" near its top asks for another
 local END_LIMIT = 5 -- seconds from its last test to its end
 local LEAK_GRACE = 1.5 -- seconds in which what was told to end may do so
 local slow = os.getenv("BROOD_SANITIZED") and 4 or 1

@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sys/fd.h"
 #include "sys/log.h"
 #include "sys/place.h"
+
+enum { TRIES = 20 }; /* to have a lock whose holder is not known, 10 ms from one to the next */
 
 struct pidfile {
 	int fd;
@@ -118,6 +121,23 @@ static int open_locked(const struct place *place, int *out, pid_t *holder)
 	}
 }
 
+/*
+ * Whoever was killed a moment ago may hold it for a moment longer, and who has just got it may not
+ * have written its number yet: who holds it for good is known after some tries.
+ */
+static int open_patiently(const struct place *place, int *out, pid_t *holder)
+{
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (int tries = 0;; tries++) {
+		int err = open_locked(place, out, holder);
+
+		if (err != -EEXIST || *holder > 0 || tries == TRIES)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int write_pid(int fd)
 {
 	char text[16];
@@ -158,7 +178,7 @@ int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
 	*holder = 0;
 	if (err)
 		return err;
-	err = open_locked(&p->place, &p->fd, holder);
+	err = open_patiently(&p->place, &p->fd, holder);
 	if (err)
 		goto fail;
 	fd_own(p->fd);

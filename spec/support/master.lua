@@ -86,7 +86,7 @@ function Master:hup(options)
   if options then
     self:write(options)
   end
-  local text = outcome_of_hup(self, 15)
+  local text = outcome_of_hup(self, 40)
   return text:find "reloaded in " ~= nil, text
 end
 

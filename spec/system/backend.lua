@@ -113,19 +113,6 @@ return {
     lu.assertEquals(b.notes(dir), { "start" })
   end,
 
-  ["the first request costs little more than the program's own start"] = function()
-    local backend = b.lua "brood.sleep(0.3) note(tostring(uv.hrtime())) serve()"
-    local best = math.huge
-    for _ = 1, 5 do
-      local dir = backend.options.command[4]
-      uv.fs_unlink(dir .. "/notes")
-      backend:spawn()
-      best = math.min(best, uv.hrtime() / 1e6 - tonumber(b.notes(dir)[1]) / 1e6)
-      backend:kill()
-    end
-    lu.assertTrue(best < 8 * s.slow, best .. " ms")
-  end,
-
   ["size: as many programs as are needed at a time, and no more"] = function()
     local backend, dir = b.lua(SLOW, { size = 3 })
     local conns, pids = {}, {}

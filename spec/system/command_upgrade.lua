@@ -55,7 +55,8 @@ while True:
     for _, pid in ipairs { old, new } do
       for _, worker in ipairs(s.child_pids(pid)) do
         if worker ~= new then
-          local said = s.wait(function() return s.read_file(master.dir .. "/" .. worker) end, 10 * s.slow)
+          local said = s.wait(function() return (s.read_file(master.dir .. "/" .. worker) or ""):match ".+" end,
+            20 * s.slow)
           lu.assertEquals(said, "blocking")
         end
       end

@@ -1,4 +1,5 @@
 --- Every example does what its README says.
+-- time limit: 150 s
 local lu = require "luaunit"
 local s = require "spec.support"
 
@@ -26,14 +27,14 @@ local function after_rotation(dir)
   return s.run { "/bin/sh", "-ec", (text:gsub("/run/app/", dir .. "/")) }
 end
 
--- Stop both workers of the pool of web-and-jobs: what they run goes on running, until release(pids).
+-- Stop both workers of the pool of web-and-jobs: what they run goes on running, until let_go(pids).
 local function hold(master)
   local pids = {}
   s.wait(function()
     pids = {}
     for _, process in ipairs(s.processes()) do
-      local title = s.cmdline(process.pid)[1]
-      local parent = title and title:find "^brood: primes worker" and s.stat(process.ppid)
+      local title = (s.cmdline(process.pid) or {})[1] or ""
+      local parent = title:find "^brood: primes worker" and s.stat(process.ppid)
       if parent and (parent.pid == master.pid or parent.ppid == master.pid) then
         table.insert(pids, process.pid)
       end
@@ -46,7 +47,7 @@ local function hold(master)
   return pids
 end
 
-local function release(pids)
+local function let_go(pids)
   for _, pid in ipairs(pids) do
     require("brood.posix").kill(pid, "CONT")
   end
@@ -386,7 +387,7 @@ return {
     lu.assertStrContains(curl("/jobs/" .. long), '"state":"running"')
     curl("/jobs/" .. long, "-X", "DELETE")
     listener:receive 'event: abort\ndata: {"message":"aborted"}\n\n'
-    release(held)
+    let_go(held)
     lu.assertStrContains(curl("/jobs/" .. long), '"code":"abort"')
     lu.assertStrContains(curl("/jobs", "-d", '{"below": 1}'), "must be a whole number")
     lu.assertStrContains(curl "/jobs/unknown", "no such job")
@@ -406,7 +407,7 @@ return {
         run = run and curl("/jobs/" .. job):find('"state":"running"', 1, true)
       end
       if not run then -- one had not begun, or was quick
-        release(held)
+        let_go(held)
         for _, job in ipairs(both) do
           curl("/jobs/" .. job, "-X", "DELETE")
         end
@@ -419,7 +420,7 @@ return {
     local refused = post()
     lu.assertEquals(refused.status, 503)
     lu.assertStrContains(refused.body, "too many jobs wait already")
-    release(held)
+    let_go(held)
     p:kill "TERM"
     lu.assertEquals({ p:wait() }, { 0 })
     lu.assertNil(p:stderr():find " error ")

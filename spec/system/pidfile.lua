@@ -148,6 +148,34 @@ return {
     lu.assertEquals(first:stop(), 0)
   end,
 
+  ["who has just been killed may hold it for a moment longer"] = function()
+    local dir = s.temp_dir()
+    local path = dir .. "/run.pid"
+    -- A lock of the open file, as ours, by a process whose number is not in it.
+    local holder = s.write_file(dir .. "/holder.py", [[
+import fcntl, struct, sys, time
+file = open(sys.argv[1], "w")
+fcntl.fcntl(file, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)) # F_OFD_SETLK
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+]])
+    local function open(seconds)
+      local p = s.start { "python3", holder, path, tostring(seconds) }
+      p:expect "held\n"
+      local ours, err = core.pidfile.open(path)
+      p:kill "KILL"
+      p:wait()
+      return ours, err
+    end
+    s.wait(function() -- a busy machine may let it live for longer
+      local ours = open(0.05)
+      return ours and (ours:close() or true)
+    end)
+    local ours, err = open(60)
+    lu.assertNil(ours)
+    lu.assertStrContains(err.message, "is held by another running process")
+  end,
+
   ["another's file at its path stays as it is, and is named"] = function()
     local dir = s.temp_dir()
     local path = config(dir, "127.0.0.1:0")

@@ -287,6 +287,7 @@ return {
         local workers = master:workers()
         return workers[#workers].id > i and workers[#workers].state == "ready"
       end)
+      s.wait(function() return #(s.read_file(master.dir .. "/left") or "") >= i end) -- it takes no connection any more
     end
     lu.assertStrContains(master:log(), "still finishes, as 2 younger ones of its slot do: it has 5.0 s left")
     s.wait(function() return #master:workers() <= 3 end, 10 * s.slow)
