@@ -34,10 +34,12 @@ static int fail(lua_State *L, int err, const char *path, pid_t holder)
 	return bind_fail(L, err, "pidfile %s", path);
 }
 
-/* open(path) -> pidfile, or nil, err; code "EEXIST" while a live process holds it. */
+/* open(path [, patient]) -> pidfile, or nil, err; code "EEXIST" while a live process holds it.
+ * Patient: it is tried for 0.2 s where nobody knows who that is. */
 static int l_open(lua_State *L)
 {
 	const char *path = luaL_checkstring(L, 1);
+	bool patient = lua_toboolean(L, 2);
 	struct box *box = lua_newuserdata(L, sizeof(*box));
 	pid_t holder;
 	int err;
@@ -45,7 +47,7 @@ static int l_open(lua_State *L)
 	box->pidfile = NULL;
 	luaL_getmetatable(L, CLASS);
 	lua_setmetatable(L, -2);
-	err = pidfile_open(&box->pidfile, path, &holder);
+	err = pidfile_open(&box->pidfile, path, patient, &holder);
 	if (err)
 		return fail(L, err, path, holder);
 	return 1;

@@ -20,7 +20,8 @@
 #include "sys/log.h"
 #include "sys/place.h"
 
-enum { TRIES = 20 }; /* to have a lock whose holder is not known, 10 ms from one to the next */
+#define PATIENT_TRIES 20
+#define PAUSE_MS      10
 
 struct pidfile {
 	int fd;
@@ -125,14 +126,14 @@ static int open_locked(const struct place *place, int *out, pid_t *holder)
  * Whoever was killed a moment ago may hold it for a moment longer, and who has just got it may not
  * have written its number yet: who holds it for good is known after some tries.
  */
-static int open_patiently(const struct place *place, int *out, pid_t *holder)
+static int open_patiently(const struct place *place, int tries, int *out, pid_t *holder)
 {
-	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000 };
 
-	for (int tries = 0;; tries++) {
+	for (;;) {
 		int err = open_locked(place, out, holder);
 
-		if (err != -EEXIST || *holder > 0 || tries == TRIES)
+		if (err != -EEXIST || *holder > 0 || --tries <= 0)
 			return err;
 		nanosleep(&pause, NULL);
 	}
@@ -170,7 +171,7 @@ static int pidfile_new(struct pidfile **out, const char *path)
 	return err;
 }
 
-int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
+int pidfile_open(struct pidfile **out, const char *path, bool patient, pid_t *holder)
 {
 	struct pidfile *p;
 	int err = pidfile_new(&p, path);
@@ -178,7 +179,7 @@ int pidfile_open(struct pidfile **out, const char *path, pid_t *holder)
 	*holder = 0;
 	if (err)
 		return err;
-	err = open_patiently(&p->place, &p->fd, holder);
+	err = open_patiently(&p->place, patient ? PATIENT_TRIES : 1, &p->fd, holder);
 	if (err)
 		goto fail;
 	fd_own(p->fd);

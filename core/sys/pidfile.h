@@ -14,11 +14,11 @@
 struct pidfile;
 
 /*
- * Create or take over the file at path and write our pid into it. -EEXIST: a
- * live process holds it, *holder is its pid (0: not known). What a dead one left is taken over;
- * -EBADMSG: something else is there, and stays untouched.
+ * Create or take over the file at path and write our pid into it. -EEXIST: a live process holds it,
+ * *holder is its pid (0: not known; the patient try again for 0.2 s then). What a dead one left is
+ * taken over; -EBADMSG: something else is there, and stays untouched.
  */
-int pidfile_open(struct pidfile **out, const char *path, pid_t *holder);
+int pidfile_open(struct pidfile **out, const char *path, bool patient, pid_t *holder);
 /* Whether the path leads to it: not when somebody has removed it, or a symlink on the way there has
  * moved. */
 bool pidfile_is_at(const struct pidfile *p, const char *path);

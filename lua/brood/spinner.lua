@@ -424,7 +424,7 @@ function Spinner:run_ended()
   self.live = self.live - 1
   if self.live == 0 then
     supervised.remove(self.keeper)
-    if self.socket_directory then
+    if self.socket_folder then
       sockets.close(self)
     end
   end

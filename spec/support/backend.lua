@@ -110,7 +110,7 @@ function M.folder()
   local scan = uv.fs_scandir(os.getenv "TMPDIR")
   for name in function() return scan and uv.fs_scandir_next(scan) end do
     local path = os.getenv "TMPDIR" .. "/" .. name
-    if name:find "^brood%-......$" and s.exists(path .. "/backends.pid") then
+    if name:find "^brood%-......$" and s.exists(path .. "/sockets.pid") then
       return path
     end
   end

@@ -176,7 +176,13 @@ return {
   end,
 
   ["TERM ends all clusters at once, also with a stuck worker in each after two seconds"] = function()
-    local stuck = "return function(req, res) io.open('stuck' .. req.path:sub(2), 'w'):close() while true do end end"
+    local stuck = [[
+      local ffi = require "ffi"
+      ffi.cdef "unsigned sleep(unsigned)"
+      return function(req)
+        io.open("stuck" .. req.path:sub(2), "w"):close()
+        while true do ffi.C.sleep(100) end
+      end]]
     local master = start { app = stuck, admin_app = stuck, top = "workers = 1," }
     for name, address in pairs { web = master:address(), admin = admin_address(master) } do
       s.connect(address):send(("GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"):format(name))

@@ -93,7 +93,7 @@ return {
     end
     m.program:kill "KILL"
     m.program:wait()
-    local holder, err = core.pidfile.open(m.dir .. "/run.pid")
+    local holder, err = core.pidfile.open(m.dir .. "/run.pid", true)
     local alive = 0
     for _, pid in ipairs(left) do
       alive = alive + (s.alive(pid) and 1 or 0)
@@ -162,7 +162,7 @@ time.sleep(float(sys.argv[2]))
     local function open(seconds)
       local p = s.start { "python3", holder, path, tostring(seconds) }
       p:expect "held\n"
-      local ours, err = core.pidfile.open(path)
+      local ours, err = core.pidfile.open(path, true)
       p:kill "KILL"
       p:wait()
       return ours, err

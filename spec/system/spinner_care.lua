@@ -156,7 +156,9 @@ return {
     local service = spinner:get(path)
     s.write_file(path, "require('brood').sleep(60)")
     s.wait(function() return service.successor end)
-    s.write_file(path, sp.SERVER .. 'listen(nil, function() return "third" end)')
+    -- Whole at once: what is empty for a moment would be a change of its own.
+    s.write_file(path .. ".new", sp.SERVER .. 'listen(nil, function() return "third" end)')
+    os.rename(path .. ".new", path)
     s.wait(function() return sp.ask(service.port) == "third" end)
     lu.assertEquals(service.restarts, 1)
   end,

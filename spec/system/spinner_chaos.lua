@@ -122,6 +122,6 @@ return {
     for group in pairs(groups) do
       lu.assertTrue(group == 0 or not pcall(uv.kill, -group, 0) or uv.kill(-group, 0) ~= 0, group)
     end
-    lu.assertEquals({ spinner.live, spinner.socket_directory }, { 0 })
+    lu.assertEquals({ spinner.live, spinner.socket_folder }, { 0 })
   end,
 }

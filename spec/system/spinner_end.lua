@@ -62,12 +62,16 @@ T["by os.exit, an error of its main task, and two signals"] = function()
   nothing_left(left, socket)
 end
 
-T["killed: its programs get their stop_signal"] = function()
+T["killed: its programs get their stop_signal, and who makes such a folder next clears its away"] = function()
   local child, left, socket = script "brood.sleep(60)"
   child:kill "KILL"
   child:wait()
-  os.remove(socket)
-  os.remove(socket:match "^(.*)/")
+  local other, left_by_other, in_other = script "brood.sleep(60)"
+  lu.assertFalse(s.exists(socket:match "^(.*)/"))
+  lu.assertTrue(s.exists(in_other))
+  other:kill "TERM"
+  other:wait()
+  nothing_left(left_by_other, in_other)
   local direct = {}
   for _, pid in ipairs(left) do
     local stat = s.stat(pid)

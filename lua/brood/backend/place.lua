@@ -1,138 +1,39 @@
 --- Where the sockets of backends are: one private folder per process (mode 0700), which is there only while a program
---- has a socket in it. It is removed when the last one goes, and however this process ends; where it was killed, the
---- next process that needs such a folder clears away what is left. It starts nothing, and listens to nothing.
-local address = require "brood.rules.address"
+--- has a socket in it. It starts nothing, and listens to nothing.
 local core = require "brood.core"
 local E = require "brood.error"
-local folder = require "brood.folder"
+local files = require "brood.files"
 local fork = require "brood.fork"
-local log = require "brood.log"
-local supervised = require "brood.supervised"
+local socket_folder = require "brood.socket_folder"
 local uv = require "luv"
 
 local M = {}
 
-local PREFIX, LOCK = "brood-", "backends.pid"
 local PRIVATE, PASSABLE = 448, 457 -- 0700; 0711: others find what is theirs in it, and see nothing else
-local LONGEST_NAME = 16 -- bytes of what is put into the folder: "/12/12345.sock"
 
----@class brood.BackendHome
----@field dir string
----@field lock userdata a lock in the folder: while it is held, its process lives
+---@class brood.BackendHome: brood.SocketFolder
 ---@field count integer how many places are taken
 ---@field last integer the latest number given
 
 local home ---@type brood.BackendHome?
-local swept = false
 
 fork.on_child(function()
   home = nil -- the parent's
 end)
 
--- A folder with what is in it; links are not followed.
-local function remove_all(dir)
-  for _, entry in ipairs(folder.entries(dir)) do
-    local path = dir .. "/" .. entry.name
-    local stat = uv.fs_lstat(path)
-    if stat and stat.type == "directory" then
-      remove_all(path)
-    else
-      uv.fs_unlink(path)
-    end
-  end
-  return uv.fs_rmdir(dir)
-end
-
--- ---- what others have left ----
-
--- It is ours, and nobody holds the lock in it: then it is taken, and what is there goes.
-local function clear_away(dir)
-  local stat, lock = uv.fs_lstat(dir), uv.fs_lstat(dir .. "/" .. LOCK)
-  if not (stat and lock and stat.type == "directory" and lock.type == "file") or stat.uid ~= core.posix.getuid() then
-    return
-  end
-  local held = core.pidfile.open(dir .. "/" .. LOCK)
-  if held then
-    remove_all(dir)
-    held:close()
-  end
-end
-
-local function sweep(base)
-  for _, entry in ipairs(folder.entries(base)) do
-    if entry.name:find("^" .. PREFIX:gsub("%p", "%%%0") .. "%w%w%w%w%w%w$") then
-      clear_away(base .. "/" .. entry.name)
-    end
-  end
-end
-
--- ---- the folder ----
-
-local function bases()
-  local list = {}
-  -- Root's runtime folder is closed to those that its programs may run as.
-  for _, name in ipairs { core.posix.getuid() ~= 0 and "XDG_RUNTIME_DIR" or "TMPDIR", "TMPDIR" } do
-    local value = os.getenv(name)
-    list[#list + 1] = value and value:sub(1, 1) == "/" and value:gsub("/+$", "") or nil
-  end
-  list[#list + 1] = "/tmp"
-  return list
-end
-
-local function make_folder(base)
-  local dir, why, code = uv.fs_mkdtemp(base .. "/" .. PREFIX .. "XXXXXX")
-  if not dir then
-    return nil, E.new(code, "a folder for sockets in %s: %s", base, (tostring(why):gsub("^%w+: ", "")))
-  end
-  local lock, err = core.pidfile.open(dir .. "/" .. LOCK)
-  if not lock then
-    uv.fs_rmdir(dir)
-    return nil, err
-  end
-  return { dir = dir, lock = lock, count = 0, last = 0 }
-end
-
-local function remove_home(self)
-  self.lock:close()
-  local ok, why = remove_all(self.dir)
-  if not ok and uv.fs_lstat(self.dir) then
-    log.warn(("%s is left behind: %s"):format(self.dir, why))
-  end
-end
-
 local function open_home()
-  if home and uv.fs_lstat(home.dir) then
+  if home and home:is_there() then
     return home
   elseif home then -- somebody has cleared it away, as what clears /tmp does
-    home.lock:close()
+    home:close()
     home = nil
   end
-  local found, err
-  for _, base in ipairs(bases()) do
-    if #base + #PREFIX + 7 + LONGEST_NAME <= address.UNIX_PATH_MAX then
-      if not swept then
-        sweep(base)
-      end
-      found, err = make_folder(base)
-      if found then
-        break
-      end
-    end
+  local err
+  home, err = socket_folder.open()
+  if home then
+    home.count, home.last = 0, 0
   end
-  if not found then
-    return nil, err or E.new("ENAMETOOLONG", "no folder for sockets has a path that is short enough")
-  end
-  swept = true
-  home = found
-  -- Whoever ends this process closes it; the programs are gone by then.
-  found.close = function(self)
-    if home == self then
-      home = nil
-      remove_home(self)
-    end
-  end
-  supervised.close_at_end(found)
-  return found
+  return home, err
 end
 
 -- ---- one place in it ----
@@ -153,7 +54,7 @@ local function own_folder(self, owner, number)
     ok, why, code = uv.fs_chmod(self.home.dir, PASSABLE)
   end
   if not ok then
-    return nil, E.new(code or "EPERM", "a folder for the socket: %s", (tostring(why):gsub("^%w+: ", "")))
+    return nil, E.new(code or "EPERM", "a folder for the socket: %s", files.reason(why))
   end
   return true
 end
@@ -190,12 +91,13 @@ function Place:release()
     return
   end
   if self.dir ~= in_folder.dir then
-    remove_all(self.dir)
+    socket_folder.remove(self.dir)
   elseif self.path then
-    uv.fs_unlink(self.path)
+    socket_folder.remove(self.path)
   end
   in_folder.count = in_folder.count - 1
   if in_folder.count == 0 then
+    home = nil
     in_folder:close()
   end
 end

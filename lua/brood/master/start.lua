@@ -37,7 +37,7 @@ end
 local function take_pidfile(self)
   local path, err = self.config.pidfile, nil
   if path then
-    self.pid_holder, err = core.pidfile.open(path)
+    self.pid_holder, err = core.pidfile.open(path, true)
     self.pidfile = self.pid_holder and path
   end
   return err == nil, err
