@@ -5,6 +5,7 @@
 #include "bind/process_self.h"
 
 #include "sys/end_signal.h"
+#include "sys/nice.h"
 #include "sys/proc.h"
 #include "sys/proc_wards.h"
 #include "sys/signame.h"
@@ -185,6 +186,15 @@ static int l_signal_name(lua_State *L)
 	return 1;
 }
 
+/*
+ * process.nice(niceness) -> true, or nil, err: this process is as nice as that, and what it forks is not.
+ * Code "EBUSY": whoever started it has said how nice it is.
+ */
+static int l_nice(lua_State *L)
+{
+	return push_result(L, nice_self((int)luaL_checkinteger(L, 1)), "niceness");
+}
+
 const luaL_Reg process_self_functions[] = {
 	{ "end_heard", l_end_heard },
 	{ "end_wards", l_end_wards },
@@ -192,6 +202,7 @@ const luaL_Reg process_self_functions[] = {
 	{ "insist_on_end", l_insist_on_end },
 	{ "let_go_at_master_death", l_let_go_at_master_death },
 	{ "new_group", l_new_group },
+	{ "nice", l_nice },
 	{ "own_master_death", l_own_master_death },
 	{ "parent", l_parent },
 	{ "pass_stop_signals", l_pass_stop_signals },

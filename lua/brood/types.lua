@@ -38,6 +38,7 @@
 ---@field max_memory? brood.size|false a worker whose share of the memory (PSS) is beyond it is replaced
 ---@field max_lifetime? brood.duration|false a worker is replaced after so long
 ---@field rollout? {surge?: integer, pause?: brood.duration} how a reload replaces workers ({surge = 1, pause = 0})
+---@field master_nice? integer from -20 to 0: the niceness of the master alone; default: -10 where it may
 ---@field pidfile? string where the master writes its pid while it runs
 ---@field stdout_path? string the file that stdout goes to
 ---@field stderr_path? string the file that stderr and the log go to

@@ -30,10 +30,10 @@ local function value_of(source)
   return assert(loadstring("return " .. source))()
 end
 
-function T.test_every_key_of_the_contract_is_known()
+function T.test_every_key_is_known()
   local names = [[app command ready stop_signal watchdog listen workers timeout preload daemonize working_directory pidfile stdout_path stderr_path
     access_log user group umask limits env graceful_timeout start_timeout max_requests max_requests_jitter max_memory
-    max_lifetime rollout control signals on_start before_exec before_fork after_fork worker_ready worker_exit on_stop
+    max_lifetime rollout master_nice control signals on_start before_exec before_fork after_fork worker_ready worker_exit on_stop
     clusters pools services backends proxy]]
   local count = 0
   for name in names:gmatch("%S+") do

@@ -9,6 +9,7 @@ local count = require "brood.rules.count"
 local E = require "brood.error"
 local join = require "brood.join"
 local log = require "brood.log"
+local niceness = require "brood.master.niceness"
 local Reload = require "brood.master.reload_steps"
 local signals = require "brood.master.signals"
 local task = require "brood.task"
@@ -165,6 +166,9 @@ local function commit(self, done)
   leave_out(self)
   tell_addresses(master, before)
   tell_unchanged(self)
+  if self.config.master_nice ~= self.former.master_nice then
+    niceness.apply(self.config)
+  end
   signals.apply(master)
   wish:decided()
   replace(self, function(err, replaced)

@@ -17,6 +17,7 @@ local timer = require "brood.timer"
 local transition = require "brood.master.transition"
 
 local inherit = lazy.passing "brood.master.inherit"
+local niceness = lazy.passing "brood.master.niceness"
 local order = lazy.passing "brood.master.order"
 
 local DAY = 86400
@@ -27,6 +28,11 @@ local function called_off()
 end
 
 -- ---- the steps before the first fork --------------------------------------------------------------------------------
+
+local function be_nice(self)
+  niceness.apply(self.config)
+  return true
+end
 
 local function enter_directory(self)
   local path = self.config.working_directory
@@ -148,8 +154,8 @@ local function settle_sockets(self)
 end
 
 local steps = {
-  enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, settle_sockets, on_start,
-  make_services, make_pools, make_proxy, settle,
+  be_nice, enter_directory, take_pidfile, open_logs, open_sockets, make_clusters, control.start, settle_sockets,
+  on_start, make_services, make_pools, make_proxy, settle,
 }
 
 local function prepare(self)

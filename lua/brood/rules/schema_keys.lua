@@ -268,6 +268,12 @@ M.keys = {
     example = '{ surge = 2, pause = "1s" }',
   },
   {
+    name = "master_nice", type = "integer", min = -20, max = 0, default_doc = "-10 where it may",
+    doc = "the niceness of the master, so that it is quick to replace workers when all cpus are busy; nothing that it "
+      .. "starts has it, and one that was started with another keeps that; 0: as nice as its workers",
+    example = "0",
+  },
+  {
     name = "control", type = "control", off = true, default_doc = "a private Unix socket",
     doc = "the address of the control server; false: none", example = '"unix:/run/app/brood.sock"',
     fields = M.control_fields,
