@@ -187,8 +187,8 @@ static int l_signal_name(lua_State *L)
 }
 
 /*
- * process.nice(niceness) -> true, or nil, err: this process is as nice as that, and what it forks is
- * not. Code "EBUSY": whoever started it has said how nice it is.
+ * process.nice(niceness) -> true, or nil, err: this process is as nice as that, and what it forks
+ * is not. Code "EBUSY": whoever started it has said how nice it is.
  */
 static int l_nice(lua_State *L)
 {

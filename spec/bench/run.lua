@@ -13,8 +13,8 @@ local report = require "spec.bench.lib.report"
 local temp = require "spec.support.temp"
 
 local names = {
-  "http", "replace", "start", "memory", "preload", "spawn", "supervise", "messages", "jobs", "never_drops", "proxy",
-  "on_demand",
+  "http", "replace", "reload", "start", "memory", "preload", "spawn", "supervise", "messages", "jobs", "never_drops",
+  "proxy", "on_demand",
 }
 
 local function chosen()

@@ -1,5 +1,5 @@
---- The servers that are compared, brood, nginx, and nginx with its Lua module: how they are started to say hello, and
---- what the kernel counts of them. All answer "/" with the same text and "/pid" with the pid of the worker.
+--- The servers that are compared, brood, nginx, nginx with its Lua module, and unicorn: how they are started to say
+--- hello, and what the kernel counts of them. All answer "/" with the same text and "/pid" with the pid of the worker.
 local Process = require "brood.process"
 local proc = require "spec.support.proc"
 local socket = require "spec.support.socket"
@@ -103,10 +103,24 @@ makers["nginx-lua"] = function(port, workers, dir)
     root ~= "" and { LD_LIBRARY_PATH = root .. "/usr/lib/x86_64-linux-gnu" } or nil
 end
 
+local RACK = [==[
+run ->(env) {
+  body = env["PATH_INFO"] == "/pid" ? "#{Process.pid}\n" : "hello, world\n"
+  [200, { "content-type" => "text/plain", "content-length" => body.bytesize.to_s }, [body]]
+}
+]==]
+
+function makers.unicorn(port, workers, dir)
+  local binary = find "unicorn"
+  return binary and { binary, "-E", "none", "-c", temp.write_file(dir .. "/unicorn.rb",
+    ('worker_processes %d\nlisten "127.0.0.1:%d"\nworking_directory "%s"\n'):format(workers, port, dir)),
+    temp.write_file(dir .. "/hello.ru", RACK) }
+end
+
 M.names = { "brood", "nginx", "nginx-lua" }
 
 --- A server that is not started yet; nil and a text where it is not installed.
----@param name "brood"|"nginx"|"nginx-lua"
+---@param name "brood"|"nginx"|"nginx-lua"|"unicorn"
 ---@param workers integer
 ---@param keys? string more keys of brood's config
 ---@return spec.bench.Server? server, string? why
@@ -119,16 +133,39 @@ function M.new(name, workers, keys)
   return setmetatable({ name = name, port = port, argv = argv, env = env, dir = dir, count = workers }, Server)
 end
 
+--- Those, not started yet; one that is not installed is { name =, why = }.
+---@param names string[]
+---@param workers integer
+---@param keys? string more keys of brood's config
+---@return (spec.bench.Server|{ name: string, why: string })[] all
+function M.some(names, workers, keys)
+  local all = {}
+  for i, name in ipairs(names) do
+    local made, why = M.new(name, workers, keys)
+    all[i] = made or { name = name, why = why }
+  end
+  return all
+end
+
+---@param all (spec.bench.Server|{ name: string, why: string })[]
+---@return spec.bench.Server[]
+function M.installed(all)
+  local list = {}
+  for _, one in ipairs(all) do
+    list[#list + 1] = not one.why and one or nil
+  end
+  return list
+end
+
 --- All that are installed, started, ours first; the others are { name =, why = }.
 ---@param workers integer
 ---@param keys? string more keys of brood's config
 ---@return (spec.bench.Server|{ name: string, why: string })[] all, spec.bench.Server[] running
 function M.all(workers, keys)
-  local all, running = {}, {}
-  for i, name in ipairs(M.names) do
-    local made, why = M.new(name, workers, keys)
-    all[i] = made and made:start() or { name = name, why = why }
-    running[#running + 1] = made
+  local all = M.some(M.names, workers, keys)
+  local running = M.installed(all)
+  for _, one in ipairs(running) do
+    one:start()
   end
   return all, running
 end

@@ -1,6 +1,8 @@
 /*
  * first_answer replace PORT            - ask /pid, KILL that process, until /pid names another one
  * first_answer start PORT LOG ARGV...  - run ARGV until it answers, then QUIT it, and wait
+ * first_answer reload PORT MASTER N    - ask /pid until N have answered, HUP the master, and ask
+ *                                        until N others have
  *
  * Prints the milliseconds. In C, so that the client's own pace is not what is measured.
  */
@@ -8,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +21,7 @@
 
 extern char **environ;
 
-enum { PAUSE_US = 200, LIMIT_MS = 15000 };
+enum { PAUSE_US = 200, LIMIT_MS = 15000, MOST = 16 };
 
 static double now_ms(void)
 {
@@ -73,6 +76,44 @@ static double replace(int port)
 	return until_other(port, old, began);
 }
 
+static bool among(const int *pids, int n, int pid)
+{
+	while (n-- > 0)
+		if (pids[n] == pid)
+			return true;
+	return false;
+}
+
+/* Until n processes have answered that are none of the old ones. */
+static void collect(int port, int *pids, int n, const int *old)
+{
+	double began = now_ms();
+
+	for (int have = 0; have < n;) {
+		int pid = ask(port);
+
+		if (now_ms() - began > LIMIT_MS)
+			exit(1);
+		if (pid > 0 && !among(pids, have, pid) && !(old && among(old, n, pid)))
+			pids[have++] = pid;
+	}
+}
+
+static double reload(int port, pid_t master, int n)
+{
+	int old[MOST], fresh[MOST];
+	double began;
+
+	if (n < 1 || n > MOST)
+		exit(2);
+	collect(port, old, n, NULL);
+	began = now_ms();
+	if (kill(master, SIGHUP))
+		exit(1);
+	collect(port, fresh, n, old);
+	return now_ms() - began;
+}
+
 static double start(int port, const char *log, char **argv)
 {
 	double began = now_ms(), took;
@@ -94,6 +135,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "replace") == 0)
 		printf("%.3f\n", replace(atoi(argv[2])));
+	else if (argc == 5 && strcmp(argv[1], "reload") == 0)
+		printf("%.3f\n", reload(atoi(argv[2]), atoi(argv[3]), atoi(argv[4])));
 	else if (argc > 4 && strcmp(argv[1], "start") == 0)
 		printf("%.3f\n", start(atoi(argv[2]), argv[3], argv + 4));
 	else
