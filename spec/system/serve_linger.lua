@@ -10,7 +10,10 @@ local http = require "brood.http"
 brood.worker:on("stopping", function()
   note("stopping", posix.getpid())
   if io.open(where .. ".enough") then
-    brood.worker:send "enough"
+    brood.async(function()
+      brood.sleep(0.02) -- by then it lingers: the master may be quicker to answer than it is to begin
+      brood.worker:send "enough"
+    end)
   end
 end)
 return http.server(function(req, res)
